@@ -1,0 +1,96 @@
+"""Every error this package raises on purpose, as one tree.
+
+    RerankError
+    ├── InvalidArgumentError   (ValueError)    a wrong argument: says expected, got and the fix
+    │   └── FilterError                        a metadata filter that cannot be read
+    ├── InvalidDocumentError   (ValueError)    a text, id, vector or metadata that cannot be stored
+    ├── DataError              (ValueError)    training or evaluation data that cannot be used
+    ├── ModelLoadError         (ValueError)    a model that is not there or cannot be loaded
+    ├── ModelMismatchError     (ValueError)    vectors of one model meet an index of another
+    ├── MissingExtraError      (ImportError)   an optional package is not installed
+    ├── StorageError           (OSError)       a folder or file cannot be read or written
+    │   ├── FormatError                        not ours, damaged, or of a newer version
+    │   └── ReadOnlyError                      a change was asked of something opened read-only
+    ├── ScoringError           (RuntimeError)  a model gave no number, or not as many as asked for
+    └── ClosedError            (RuntimeError)  used after close()
+
+To catch whatever goes wrong in a call of ours::
+
+    try:
+        documents = retriever.invoke(question)
+    except RerankError as error:
+        ...
+"""
+
+
+class RerankError(Exception):
+    """The base of every error that this package raises on purpose."""
+
+
+class InvalidArgumentError(RerankError, ValueError):
+    """An argument is outside what the call accepts; nothing was changed."""
+
+
+class FilterError(InvalidArgumentError):
+    """A metadata filter has an unknown operator or an operand that the operator cannot take."""
+
+
+class InvalidDocumentError(RerankError, ValueError):
+    """A text, id, vector or metadata value cannot be stored; nothing was changed."""
+
+
+class DataError(RerankError, ValueError):
+    """Training or evaluation data cannot be used; the message names the row and the column."""
+
+
+class ModelLoadError(RerankError, ValueError):
+    """A model folder or hub name does not lead to a model that can be loaded."""
+
+
+class ModelMismatchError(RerankError, ValueError):
+    """Two different models meet where one is needed.
+
+    Attributes:
+        expected: What made the vectors that are stored.
+        got: What was passed in.
+    """
+
+    def __init__(self, message: str, *, expected: str, got: str) -> None:
+        super().__init__(message)
+        self.expected = expected
+        self.got = got
+
+
+class MissingExtraError(RerankError, ImportError):
+    """An optional dependency is used but not installed.
+
+    Attributes:
+        extra: The name of the extra that brings it.
+    """
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"This needs the package '{package}', which is not installed. "
+            f"Install it with: pip install 'langchain-rerank-retriever[{extra}]'"
+        )
+        self.extra = extra
+
+
+class StorageError(RerankError, OSError):
+    """A folder or file cannot be read or written; what was stored before still is."""
+
+
+class FormatError(StorageError):
+    """What lies at a path is not ours, is damaged, or was written by a newer version."""
+
+
+class ReadOnlyError(StorageError):
+    """A change was asked of a store or bundle that was opened read-only."""
+
+
+class ScoringError(RerankError, RuntimeError):
+    """A model returned something that is no finite number, or not one per input."""
+
+
+class ClosedError(RerankError, RuntimeError):
+    """A model or store was used after it was closed."""

@@ -1,0 +1,135 @@
+"""The few shapes that rooms on one floor share, so that siblings need not import each other."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from langchain_core.documents import Document
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+TextKind = Literal["document", "query"]
+RecallMode = Literal["dense", "lexical", "hybrid"]
+RelevanceKind = Literal["probability", "rerank_score", "recall_score"]
+Outcome = Literal["returned", "below_k", "below_threshold"]
+
+#: Metadata keys that a retriever writes into the copies it returns. A store strips them when such a copy is
+#: added again, so that a score never turns into metadata.
+SCORE_KEYS = (
+    "relevance_score",
+    "relevance_kind",
+    "recall_score",
+    "recall_rank",
+    "dense_score",
+    "lexical_score",
+    "rerank_score",
+)
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """A bi-encoder that gives its vectors as numpy and knows its own identity."""
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all that decides the vectors: weights, tokenizer, pooling, prompts, normalisation, length."""
+        ...
+
+    def encode(self, texts: Sequence[str], *, kind: TextKind = "document") -> FloatArray:
+        """Embed texts.
+
+        Args:
+            texts: The texts; an empty list is allowed.
+            kind: Which of the model's prompts is put before the texts.
+
+        Returns:
+            Shape ``(len(texts), dimension)``, float32.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PairScores:
+    """What a cross-encoder says of a list of (query, passage) pairs.
+
+    Attributes:
+        scores: One logit a pair, shape ``(n,)``, float32; higher is more relevant.
+        truncated: Whether the pair was longer than the model reads, shape ``(n,)``, bool.
+    """
+
+    scores: FloatArray
+    truncated: NDArray[np.bool_]
+
+
+@runtime_checkable
+class PairScorer(Protocol):
+    """A cross-encoder that also tells which pairs it had to cut."""
+
+    def score_pairs(self, text_pairs: Sequence[tuple[str, str]]) -> PairScores:
+        """Score (query, passage) pairs; an empty list gives empty arrays."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedCandidate:
+    """One recalled document with everything that decided its place.
+
+    Attributes:
+        document: As recalled, without score keys in its metadata.
+        rank: Place in the final order, 1-based.
+        recall_rank: Place in the recall order, 1-based.
+        recall_score: What recall ordered by; higher is better, or None where the source gives no score.
+        dense_score: Cosine similarity of query and document, None where it is not known.
+        lexical_score: BM25 score, 0.0 where no term matches, None where it is not known.
+        rerank_score: Cross-encoder logit, None where nothing was re-ranked.
+        blended_score: Weighted sum of the standardised stage scores, None without a fitted blend.
+        relevance_score: What the final order is by.
+        truncated: Whether the cross-encoder saw only the beginning; None where that is not known.
+        outcome: Returned, or why not.
+    """
+
+    document: Document
+    rank: int
+    recall_rank: int
+    recall_score: float | None
+    dense_score: float | None
+    lexical_score: float | None
+    rerank_score: float | None
+    blended_score: float | None
+    relevance_score: float | None
+    truncated: bool | None
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """How a query was answered.
+
+    Attributes:
+        query: The query.
+        documents: What ``invoke`` returns: new documents whose metadata carry the scores, best first.
+        candidates: Every candidate in final order, returned or not.
+        seconds: Wall time by stage: ``recall``, ``rerank``, ``blend``, ``total``.
+        relevance_kind: What ``relevance_score`` is.
+    """
+
+    query: str
+    documents: tuple[Document, ...]
+    candidates: tuple[ExplainedCandidate, ...]
+    seconds: Mapping[str, float]
+    relevance_kind: RelevanceKind
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Explainer(Protocol):
+    """A retriever that can say how it came to its answer."""
+
+    def explain(self, query: str) -> Explanation:
+        """Answer a query and keep every candidate with its scores."""
+        ...
