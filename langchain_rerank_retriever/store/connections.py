@@ -1,0 +1,236 @@
+"""SQLite connections: transactions, threads, forks, and errors that say what to do."""
+
+import contextlib
+import ctypes
+import os
+import sqlite3
+import threading
+import weakref
+from collections import deque
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import faiss
+
+from langchain_rerank_retriever.errors import ClosedError, FormatError, ReadOnlyError, StorageError
+
+#: Seconds that a writer waits for the writers of other processes.
+BUSY_SECONDS = 30.0
+_MAX_IDLE = 8
+
+
+def storage_error(error: sqlite3.Error, where: str) -> StorageError:
+    """The error of this package for one of SQLite's."""
+    name = getattr(error, "sqlite_errorname", "") or ""
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return FormatError(
+            f"The store at {where} is damaged ({error}): restore a copy that save_local() made"
+        )
+    if name.startswith("SQLITE_FULL"):
+        return StorageError(f"No space left to write the store at {where}; nothing was changed ({error})")
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return StorageError(
+            f"Another process has kept the store at {where} locked for {BUSY_SECONDS:.0f} seconds; nothing was changed"
+        )
+    if name.startswith("SQLITE_CANTOPEN"):
+        return StorageError(
+            f"The store at {where} cannot be opened; is it still there, with permission? ({error})"
+        )
+    return StorageError(f"The store at {where} failed: {error}")
+
+
+def connect(file: Path | None, *, read_only: bool = False, create: bool = False) -> sqlite3.Connection:
+    """Open one connection; raises sqlite3.Error.
+
+    Args:
+        file: None for a database in memory.
+        read_only: Never writes to the file, not even on close.
+        create: Whether a missing file may be made.
+    """
+    if file is None:
+        target = ":memory:"
+    else:
+        target = f"file:{quote(str(file.resolve()))}?mode={'ro' if read_only else 'rwc' if create else 'rw'}"
+        wal = file.with_name(f"{file.name}-wal")
+        if read_only and not os.access(file.parent, os.W_OK) and not wal.exists():
+            # A log cannot be made beside the file, and there is none to read.
+            target += "&immutable=1"
+    connection = sqlite3.connect(
+        target, uri=file is not None, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )
+    # FULL: a commit is on the disk before it is reported. The other two refuse what only a damaged file holds.
+    connection.executescript("PRAGMA synchronous=FULL; PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON;")
+    return connection
+
+
+class Connections:
+    """Transactions on one database, from any thread.
+
+    A database in a file has a pool of connections: readers run side by side and beside one writer, each on its own
+    snapshot. One in memory has a single connection behind a lock.
+    """
+
+    def __init__(self, file: Path | None, *, read_only: bool, first: sqlite3.Connection) -> None:
+        """Take over an open database.
+
+        Args:
+            file: The database file, None for one in memory.
+            read_only: Whether writing is refused.
+            first: An open connection, owned from now on.
+        """
+        self.where = str(file.parent) if file else "memory"
+        self._file = file
+        self._read_only = read_only
+        self._closed = False
+        self._idle = deque([first])
+        self._open = {first}
+        # Taken in this order. The first is for who replaces the model, the last for who replaces the view.
+        self.model_lock = threading.RLock()
+        self._lock = threading.RLock()
+        self.view_lock = threading.RLock()
+        _register(self)
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that sees the database as it is at its first statement."""
+        with self._connection(self._read_lock()) as connection:
+            connection.execute("BEGIN")
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that is committed, durably, at the end of the block, and undone where the block raises."""
+        self.check_open(writing=True)
+        with self._connection(self._lock) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+            connection.execute("COMMIT")
+
+    @contextmanager
+    def outside_transactions(self) -> Iterator[sqlite3.Connection]:
+        """A connection for statements that start their own transaction."""
+        with self._connection(self._read_lock()) as connection:
+            yield connection
+
+    def _read_lock(self) -> AbstractContextManager[object]:
+        return self._lock if self._file is None else contextlib.nullcontext()
+
+    @contextmanager
+    def _connection(self, lock: AbstractContextManager[object]) -> Iterator[sqlite3.Connection]:
+        with lock:
+            connection: sqlite3.Connection | None = None
+            try:
+                connection = self._take()
+                yield connection
+            except sqlite3.Error as error:
+                raise storage_error(error, self.where) from error
+            finally:
+                if connection is not None:
+                    self._give_back(connection)
+
+    def _take(self) -> sqlite3.Connection:
+        self.check_open()
+        try:
+            return self._idle.pop()
+        except IndexError:
+            connection = connect(self._file, read_only=self._read_only)
+            self._open.add(connection)
+            return connection
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        usable = (
+            connection in self._open
+            and (self._file is None or len(self._idle) < _MAX_IDLE)
+            and not self._closed
+        )
+        # SQLite may have rolled back by itself already, when the disk was full for example.
+        if connection.in_transaction:
+            try:
+                connection.rollback()
+            except sqlite3.Error:
+                usable = False
+        if usable:
+            self._idle.append(connection)
+        if not usable or self._closed:
+            self._discard(connection)
+
+    def _discard(self, connection: sqlite3.Connection) -> None:
+        if connection in self._open:
+            self._open.discard(connection)
+            with contextlib.suppress(sqlite3.Error):
+                connection.close()
+
+    def check_open(self, *, writing: bool = False) -> None:
+        """Raise ClosedError after close(), and ReadOnlyError where writing is refused."""
+        if self._closed:
+            raise ClosedError("This store was closed: open it again with FaissStore(embeddings, path=...)")
+        if writing and self._read_only:
+            raise ReadOnlyError(
+                f"The store at {self.where} was opened with read_only=True, so it cannot be changed"
+            )
+
+    def close(self) -> None:
+        """Close what is idle now and the rest when its transaction ends; may be called again."""
+        self._closed = True
+        while True:
+            try:
+                self._discard(self._idle.pop())
+            except IndexError:
+                return
+
+    @property
+    def closed(self) -> bool:
+        """Whether close() was called."""
+        return self._closed
+
+    def before_fork(self) -> None:
+        """Wait until no thread holds a lock, so that none stays locked for ever in the child."""
+        for lock in (self.model_lock, self._lock, self.view_lock):
+            lock.acquire()
+
+    def after_fork(self, *, in_child: bool) -> None:
+        """Go on; in the child with connections of its own."""
+        for lock in (self.view_lock, self._lock, self.model_lock):
+            lock.release()
+        if in_child and self._file is not None:
+            for connection in self._open:
+                # SQLite forbids even to close a connection that came through a fork: it must never be collected.
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+            self._open = set()
+            self._idle = deque()
+
+
+_live: "weakref.WeakSet[Connections]" = weakref.WeakSet()
+_live_lock = threading.Lock()
+_held: list[Connections] = []
+
+
+def _register(connections: Connections) -> None:
+    with _live_lock:
+        _live.add(connections)
+
+
+def _before_fork() -> None:
+    _live_lock.acquire()
+    _held.extend(_live)
+    for connections in _held:
+        connections.before_fork()
+
+
+def _after_fork(*, in_child: bool) -> None:
+    for connections in _held:
+        connections.after_fork(in_child=in_child)
+    _held.clear()
+    _live_lock.release()
+    if in_child:
+        # OpenMP's threads do not survive a fork, and FAISS would wait for them for ever.
+        faiss.omp_set_num_threads(1)
+
+
+os.register_at_fork(
+    before=_before_fork,
+    after_in_parent=lambda: _after_fork(in_child=False),
+    after_in_child=lambda: _after_fork(in_child=True),
+)

@@ -1,0 +1,287 @@
+"""Consistent reads and whole changes: one database, one view, one model, kept together."""
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from langchain_core.embeddings import Embeddings
+
+from langchain_rerank_retriever.errors import InvalidDocumentError, RerankError
+from langchain_rerank_retriever.protocols import FloatArray
+
+from . import changes, rows
+from .connections import Connections
+from .model import Model
+from .rows import Entry, State
+from .view import Segment, View
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The store at one moment: an open read transaction and the view of that very state."""
+
+    connection: sqlite3.Connection
+    state: State
+    view: View
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A model, and the vector space that it was last found to belong to; None before the first check."""
+
+    model: Model
+    space: int | None
+
+
+class Engine:
+    """What reads and changes a store; the LangChain face puts Documents around it."""
+
+    def __init__(self, connections: Connections, embeddings: Embeddings) -> None:
+        """Take over open connections; nothing is read yet."""
+        self.connections = connections
+        self._bound = Bound(Model(embeddings), None)
+        self._view = View(seq=-1, generation=-1)
+
+    @property
+    def model(self) -> Model:
+        """The model that queries and documents are embedded with."""
+        return self._bound.model
+
+    def close(self) -> None:
+        """Close the database and let go of the indexes."""
+        self.connections.close()
+        self._view = View(seq=-1, generation=-1)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        """Everything read inside belongs to the same state of the store, whoever writes meanwhile."""
+        while True:
+            with self.connections.reading() as connection:
+                state = rows.read_state(connection)
+                view = self._view_of(connection, state)
+                if view is not None:
+                    yield Snapshot(connection, state, view)
+                    return
+
+    def _view_of(self, connection: sqlite3.Connection, state: State) -> View | None:
+        """The view of a state; None where a newer one was published since the transaction began."""
+        view = self._view
+        if (view.seq, view.generation) == (state.seq, state.generation):
+            return view
+        with self.connections.view_lock:
+            view = self._view
+            if view.generation == state.generation and view.seq >= state.seq:
+                return view if view.seq == state.seq else None
+            self._view = _caught_up(connection, state, view)
+            return self._view
+
+    def bound_model(self) -> tuple[Bound, State]:
+        """The model, found to be the one of the store's vectors as they are now.
+
+        Raises:
+            ModelMismatchError: It is another.
+        """
+        while True:
+            bound = self._bound
+            with self.connections.reading() as connection:
+                state = rows.read_state(connection)
+                probes = rows.read_probes(connection) if bound.space != state.space else {}
+            if bound.space == state.space:
+                return bound, state
+            # Whoever replaces vectors holds this lock until the model has been replaced too.
+            with self.connections.model_lock:
+                if self._bound is not bound:
+                    continue
+            if probes:
+                bound.model.check(state, probes)
+            self._rebind(bound, Bound(bound.model, state.space))
+
+    def _rebind(self, old: Bound, new: Bound) -> None:
+        with self.connections.model_lock:
+            if self._bound is old:
+                self._bound = new
+
+    def embed_query(self, text: str) -> tuple[FloatArray, int | None]:
+        """Unit vector of a query, shape ``(d,)``, and the space that it belongs to."""
+        bound, state = self.bound_model()
+        vector = bound.model.query(text)
+        bound.model.check_dimension(vector, state)
+        return vector, bound.space
+
+    def answer(self, text: str, search: Callable[[Snapshot, FloatArray], list[Answer]]) -> list[Answer]:
+        """Embed a query and search with it; an empty store answers without embedding."""
+        while True:
+            with self.snapshot() as snapshot:
+                if not len(snapshot.view):
+                    return []
+            vector, space = self.embed_query(text)
+            with self.snapshot() as snapshot:
+                # A vector of one model says nothing about those of another.
+                if snapshot.state.space == space:
+                    return search(snapshot, vector)
+
+    def add(
+        self, entries: Sequence[Entry], given: FloatArray | None = None, *, batch_size: int = rows.BATCH
+    ) -> None:
+        """Add or replace documents in one transaction.
+
+        Args:
+            entries: Checked documents, each id once.
+            given: Unit vectors, shape ``(len(entries), d)``; None to embed those whose text is new.
+            batch_size: Texts embedded at a time.
+        """
+        vectors: dict[int, FloatArray] = {}
+        space: int | None = None
+        while True:
+            bound, state = self.bound_model()
+            probes = bound.model.probes() if state.dimension is None else {}
+            dimension = state.dimension or len(next(iter(probes.values())))
+            if given is not None:
+                vectors = _given_rows(given, dimension)
+            elif space != bound.space:
+                # Embedded by a model that reembed() has replaced meanwhile.
+                vectors = {}
+            space = bound.space
+            self._embed_missing(bound.model, state, entries, vectors, batch_size)
+            with self.connections.writing() as connection:
+                if self._store(connection, bound, entries, vectors, probes):
+                    break
+        if probes:
+            self._rebind(bound, Bound(bound.model, (bound.space or 0) + 1))
+        self.refresh()
+
+    def _embed_missing(
+        self,
+        model: Model,
+        state: State,
+        entries: Sequence[Entry],
+        vectors: dict[int, FloatArray],
+        batch_size: int,
+    ) -> None:
+        with self.connections.reading() as connection:
+            missing = _without_vector(connection, entries, vectors)
+        for start in range(0, len(missing), batch_size):
+            places = missing[start : start + batch_size]
+            made = model.documents([entries[place].text for place in places], first=places[0])
+            model.check_dimension(made, state)
+            vectors.update(zip(places, made))
+
+    def _store(
+        self,
+        connection: sqlite3.Connection,
+        bound: Bound,
+        entries: Sequence[Entry],
+        vectors: Mapping[int, FloatArray],
+        probes: Mapping[str, FloatArray],
+    ) -> bool:
+        """Write, or return False where others changed the store so that something must be embedded first."""
+        state = rows.read_state(connection)
+        if state.space != bound.space or _without_vector(connection, entries, vectors):
+            return False
+        if probes:
+            rows.write_model(
+                connection, model=bound.model.name, fingerprint=bound.model.fingerprint, probes=probes
+            )
+        rows.put(connection, state, entries, vectors)
+        return True
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Delete the documents that exist among some ids, in one transaction."""
+        with self.connections.writing() as connection:
+            changes.delete(connection, rows.read_state(connection), ids)
+        self.refresh()
+
+    def clear(self) -> None:
+        """Delete everything and forget the model, in one transaction."""
+        with self.connections.writing() as connection:
+            changes.clear(connection, rows.read_state(connection))
+        self.refresh()
+
+    def reembed(self, embeddings: Embeddings, *, batch_size: int = rows.BATCH) -> None:
+        """Move all documents into the space of another model, in one transaction at the end."""
+        model = Model(embeddings)
+        probes = model.probes()
+        made: dict[tuple[int, int], FloatArray] = {}
+        while True:
+            self._embed_all(model, made, batch_size)
+            with self.connections.model_lock:
+                with self.connections.writing() as connection:
+                    space = _swap(connection, model, probes, made)
+                if space is not None:
+                    self._bound = Bound(model, space)
+                    break
+        self.refresh()
+
+    def _embed_all(self, model: Model, made: dict[tuple[int, int], FloatArray], batch_size: int) -> None:
+        """Embed every text that is not yet in ``made``, whose keys are document number and change."""
+        last = 0
+        while True:
+            with self.connections.reading() as connection:
+                page = rows.texts_after(connection, last, batch_size)
+            if not page:
+                return
+            last = page[-1][0]
+            missing = [(key, text) for *key, text in page if tuple(key) not in made]
+            if missing:
+                vectors = model.documents([text for _, text in missing])
+                made.update(((pk, seq), vector) for ([pk, seq], _), vector in zip(missing, vectors))
+
+    def refresh(self) -> None:
+        """Publish what was just committed, so that the next search need not."""
+        # The change is durable. Should publishing fail, the next read tries again and reports what is wrong.
+        with contextlib.suppress(RerankError, MemoryError), self.snapshot():
+            pass
+
+
+def _caught_up(connection: sqlite3.Connection, state: State, view: View) -> View:
+    if state.dimension is None:
+        return View(state.seq, state.generation)
+    if view.generation != state.generation or view.dimension is None:
+        whole = Segment.build(state.dimension, rows.vectors_since(connection, -1, state.dimension))
+        return View(state.seq, state.generation, state.dimension, (whole,) if len(whole.pks) else ())
+    pks, vectors = rows.joined(rows.vectors_since(connection, view.seq, state.dimension), state.dimension)
+    return view.changed(state.seq, rows.removed_since(connection, view.seq), pks, vectors)
+
+
+def _without_vector(
+    connection: sqlite3.Connection, entries: Sequence[Entry], vectors: Mapping[int, FloatArray]
+) -> list[int]:
+    """Places of the documents that have no vector here, and none in the store for the same text."""
+    open_places = [place for place in range(len(entries)) if place not in vectors]
+    if not open_places:
+        return []
+    stored = rows.by_ids(connection, [entries[place].id for place in open_places])
+    return [
+        place
+        for place in open_places
+        if entries[place].id not in stored or stored[entries[place].id].text != entries[place].text
+    ]
+
+
+def _given_rows(given: FloatArray, dimension: int) -> dict[int, FloatArray]:
+    if given.shape[1] != dimension:
+        raise InvalidDocumentError(
+            f"The vectors have {given.shape[1]} dimensions, those of this store's model {dimension}: "
+            "make them with the same model"
+        )
+    return dict(enumerate(given))
+
+
+def _swap(
+    connection: sqlite3.Connection,
+    model: Model,
+    probes: Mapping[str, FloatArray],
+    made: Mapping[tuple[int, int], FloatArray],
+) -> int | None:
+    """Replace all vectors, or return None where a document came or changed since it was embedded."""
+    keys = rows.vector_keys(connection)
+    if any(key not in made for key in keys):
+        return None
+    rows.write_model(connection, model=model.name, fingerprint=model.fingerprint, probes=probes)
+    changes.replace_vectors(connection, ((key[0], made[key]) for key in keys))
+    return rows.read_state(connection).space

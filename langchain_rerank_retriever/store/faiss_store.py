@@ -1,0 +1,379 @@
+"""FaissStore: a LangChain VectorStore that does not lose a document."""
+
+import os
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any, Literal, Self
+
+from langchain_core.documents import Document
+from langchain_core.embeddings import Embeddings
+from langchain_core.runnables.config import run_in_executor
+
+from langchain_rerank_retriever.errors import InvalidArgumentError, RerankError, StorageError
+
+from . import rows, schema
+from .copying import save_copy
+from .engine import Engine
+from .rows import Entry
+from .searching import SearchableStore
+from .validation import (
+    MetadataDefault,
+    checked_count,
+    checked_ids,
+    checked_metadatas,
+    checked_texts,
+    refuse_unknown,
+    unit_vectors,
+    wanted_ids,
+)
+from .verify import VerifyResult, verify
+
+
+class FaissStore(SearchableStore):
+    """Documents, their vectors and a lexical index, in one folder that survives crashes.
+
+    Every call that changes something is one SQLite transaction: when it returns, it is on the disk; when it raises or
+    the process dies, nothing of it has happened. Searches run on FAISS indexes that are never changed once they
+    are visible, so any number of threads may read and write, and other processes may use the same folder.
+
+    Scores are cosine similarities in [-1, 1], higher is better; equal scores come in order of insertion. A document
+    that is replaced keeps its place in that order.
+
+    Args:
+        embeddings: Any LangChain embeddings. The vectors of three probe sentences are stored with the first documents
+            and compared when the store is opened again.
+        path: A folder, made where missing; None keeps everything in memory.
+        index: ``"flat"`` (exact) or ``"auto"`` (chooses flat in this version). None is flat for a new store and
+            whatever it was made with for an existing one.
+        lexical: Whether there is a lexical index for BM25. None is True for a new store.
+        blank: ``"keep"`` embeds and stores blank texts like any other, ``"raise"`` refuses them.
+        metadata_default: Called with each metadata value that JSON cannot hold; what it returns is stored. ``str``
+            takes datetimes, paths and numpy values.
+        check_model: False leaves the comparison with the stored probes to the first embedding.
+        read_only: Refuse changes; the folder must exist.
+
+    Raises:
+        InvalidArgumentError: A setting is unknown or differs from what the store was made with.
+        ModelMismatchError: The store's vectors were made by another model.
+        FormatError: The folder holds something else, is damaged, or was written by a newer version.
+        StorageError: The folder cannot be read or made.
+    """
+
+    def __init__(
+        self,
+        embeddings: Embeddings,
+        *,
+        path: str | os.PathLike[str] | None = None,
+        index: str | None = None,
+        lexical: bool | None = None,
+        blank: Literal["keep", "raise"] = "keep",
+        metadata_default: MetadataDefault | None = None,
+        check_model: bool = True,
+        read_only: bool = False,
+    ) -> None:
+        if blank not in {"keep", "raise"}:
+            raise InvalidArgumentError(f'blank must be "keep" or "raise", got {blank!r}')
+        if path is None and read_only:
+            raise InvalidArgumentError("read_only=True needs a path: a store in memory is new, and empty")
+        self._path = None if path is None else Path(path)
+        self._blank = blank
+        self._metadata_default = metadata_default
+        self._open(embeddings, index=index, lexical=lexical, check_model=check_model, read_only=read_only)
+
+    def _open(
+        self,
+        embeddings: Embeddings,
+        *,
+        index: str | None,
+        lexical: bool | None,
+        check_model: bool,
+        read_only: bool,
+    ) -> None:
+        connections = schema.open_connections(self._path, index=index, lexical=lexical, read_only=read_only)
+        try:
+            self._engine = Engine(connections, embeddings)
+            if check_model:
+                self._engine.bound_model()
+            with self._engine.snapshot() as snapshot:
+                self._kinds = (snapshot.state.index_kind, snapshot.state.lexical)
+        except BaseException:
+            connections.close()
+            raise
+
+    # Making and opening -------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_texts(
+        cls,
+        texts: Iterable[str],
+        embedding: Embeddings,
+        metadatas: list[dict[str, Any]] | None = None,
+        *,
+        ids: list[str] | None = None,
+        **settings: Any,
+    ) -> Self:
+        """Open a store and add texts to it.
+
+        Args:
+            texts: The texts.
+            embedding: LangChain's name for what the constructor calls ``embeddings``.
+            metadatas: One per text.
+            ids: One per text.
+            **settings: The constructor's keyword arguments, ``path`` among them; others raise TypeError. Where
+                a store lies at ``path``, the texts are added to it.
+        """
+        store = cls(embedding, **settings)
+        try:
+            store.add_texts(texts, metadatas, ids=ids)
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    @classmethod
+    def load_local(
+        cls,
+        folder: str | os.PathLike[str],
+        embeddings: Embeddings,
+        *,
+        read_only: bool = False,
+        check_model: bool = True,
+    ) -> Self:
+        """Open the store in a folder, which must exist.
+
+        Changes go to that folder. No pickle is read, so a foreign folder can at worst hold wrong data.
+        """
+        if not schema.is_store(Path(folder)):
+            raise StorageError(
+                f"There is no store at {folder}; FaissStore(embeddings, path=...) makes a new one"
+            )
+        return cls(embeddings, path=folder, read_only=read_only, check_model=check_model)
+
+    def save_local(self, folder: str | os.PathLike[str]) -> None:
+        """Copy the whole store, as it is at one moment, to a folder.
+
+        Args:
+            folder: Missing, empty, or an earlier store, which is replaced in one transaction. A store's own folder
+                needs no saving and is left as it is.
+
+        Raises:
+            FormatError: The folder holds something else.
+            StorageError: It cannot be written; what was there is still there.
+        """
+        target = Path(folder)
+        self._engine.connections.check_open()
+        if self._path is not None and target.exists() and target.samefile(self._path):
+            return
+        save_copy(self._engine.connections, target)
+
+    # Changing ---------------------------------------------------------------------------------------------------
+
+    def add_texts(
+        self,
+        texts: Iterable[str],
+        metadatas: list[dict[str, Any]] | None = None,
+        *,
+        ids: Sequence[str | None] | None = None,
+        batch_size: int = rows.BATCH,
+        **kwargs: Any,
+    ) -> list[str]:
+        """Add texts, or replace those whose ids exist; all of them or, where it raises, none.
+
+        A text that is stored under the same id already is not embedded again; only its metadata is replaced.
+
+        Args:
+            texts: The texts; none gives ``[]``.
+            metadatas: One dict of JSON values per text, or None. Score keys that a retriever wrote are left out.
+            ids: One per text; None for one, or for all, has one made. An id may stand in a call only once.
+            batch_size: Texts embedded at a time.
+            **kwargs: Refused with TypeError.
+
+        Returns:
+            The ids, in the order of the texts.
+
+        Raises:
+            InvalidDocumentError: A text, id, metadata or vector that cannot be stored; names its position.
+            ModelMismatchError: The store's vectors were made by another model.
+            ReadOnlyError: The store was opened with ``read_only=True``.
+        """
+        refuse_unknown("add_texts", kwargs)
+        entries = self._entries(texts, metadatas, ids)
+        size = checked_count(batch_size, "batch_size")
+        self._engine.connections.check_open(writing=True)
+        if entries:
+            self._engine.add(entries, batch_size=size)
+        return [entry.id for entry in entries]
+
+    def add_documents(
+        self,
+        documents: Iterable[Document],
+        *,
+        ids: Sequence[str | None] | None = None,
+        batch_size: int = rows.BATCH,
+        **kwargs: Any,
+    ) -> list[str]:
+        """Add Documents, or replace those whose ids exist; the Documents themselves are not changed.
+
+        Args:
+            documents: The Documents; one without an id gets one made.
+            ids: Used in place of the Documents' own.
+            batch_size: Texts embedded at a time.
+            **kwargs: Refused with TypeError.
+
+        Returns:
+            The ids, in the order of the Documents.
+        """
+        refuse_unknown("add_documents", kwargs)
+        given = list(documents)
+        own = [document.id or None for document in given]
+        return self.add_texts(
+            [document.page_content for document in given],
+            [document.metadata for document in given],
+            ids=own if ids is None else ids,
+            batch_size=batch_size,
+        )
+
+    def add_embeddings(
+        self,
+        texts: Iterable[str],
+        embeddings: Any,
+        metadatas: list[dict[str, Any]] | None = None,
+        *,
+        ids: Sequence[str | None] | None = None,
+    ) -> list[str]:
+        """Add texts with vectors that were made elsewhere by this store's model.
+
+        Args:
+            texts: The texts.
+            embeddings: Their vectors, shape ``(n, d)``, of any length above zero; stored with length one.
+            metadatas: One per text.
+            ids: One per text.
+
+        Returns:
+            The ids, in the order of the texts.
+        """
+        entries = self._entries(texts, metadatas, ids)
+        self._engine.connections.check_open(writing=True)
+        if entries:
+            self._engine.add(entries, unit_vectors(embeddings, count=len(entries)))
+        return [entry.id for entry in entries]
+
+    def _entries(
+        self,
+        texts: Iterable[str],
+        metadatas: Iterable[Mapping[str, Any] | None] | None,
+        ids: Sequence[str | None] | None,
+    ) -> list[Entry]:
+        checked = checked_texts(texts, blank=self._blank)
+        given = [None] * len(checked) if ids is None else checked_ids(ids, count=len(checked))
+        metadata = checked_metadatas(metadatas, given, self._metadata_default)
+        return [
+            Entry(name or uuid.uuid4().hex, text, data) for name, text, data in zip(given, checked, metadata)
+        ]
+
+    def delete(self, ids: list[str] | None = None, **kwargs: Any) -> bool:
+        """Delete documents by id; an unknown id is no error.
+
+        Returns:
+            True.
+
+        Raises:
+            InvalidArgumentError: ``ids`` is None; ``clear()`` is what empties a store.
+        """
+        refuse_unknown("delete", kwargs)
+        if ids is None:
+            raise InvalidArgumentError(
+                "delete() needs a list of ids, got None; to delete everything call clear()"
+            )
+        wanted = wanted_ids(ids, method="delete()")
+        self._engine.connections.check_open(writing=True)
+        if wanted:
+            self._engine.delete(wanted)
+        return True
+
+    def clear(self) -> None:
+        """Delete every document. The model is forgotten too: the next one to add decides the vector space."""
+        self._engine.clear()
+
+    def reembed(self, embeddings: Embeddings) -> None:
+        """Embed every document with another model, then change over in one transaction.
+
+        Documents that others add meanwhile are embedded too. Until the change the store answers with the old vectors.
+
+        Args:
+            embeddings: The new model; also used from then on.
+        """
+        self._engine.connections.check_open(writing=True)
+        self._engine.reembed(embeddings)
+
+    async def aadd_embeddings(
+        self,
+        texts: Iterable[str],
+        embeddings: Any,
+        metadatas: list[dict[str, Any]] | None = None,
+        *,
+        ids: Sequence[str | None] | None = None,
+    ) -> list[str]:
+        """Async twin of add_embeddings."""
+        return await run_in_executor(None, self.add_embeddings, texts, embeddings, metadatas, ids=ids)
+
+    # Looking after ----------------------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> Path | None:
+        """The store's folder; None for a store in memory."""
+        return self._path
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What the store was made with and whose vectors it holds.
+
+        Keys: ``index``, ``lexical``, ``format``, and ``dimension``, ``model`` and ``fingerprint``, which are None while
+        the store has no model.
+        """
+        with self._engine.snapshot() as snapshot:
+            state = snapshot.state
+        return MappingProxyType(
+            {
+                "index": state.index_kind,
+                "lexical": state.lexical,
+                "dimension": state.dimension,
+                "model": state.model,
+                "fingerprint": state.fingerprint,
+                "format": schema.FORMAT,
+            }
+        )
+
+    def verify(self, deep: bool = False) -> VerifyResult:  # noqa: FBT001, FBT002 - a plain switch
+        """Check that the store is whole.
+
+        Args:
+            deep: Also read every document and vector and compare all that is derived from them.
+
+        Returns:
+            ``ok`` and ``problems``; damage is reported here, not raised.
+        """
+        return verify(self._engine, deep=deep)
+
+    def close(self) -> None:
+        """Let go of the files and the memory; may be called again. Everything else then raises ClosedError."""
+        self._engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        index, lexical = self._kinds
+        place = "in memory" if self._path is None else f"path={str(self._path)!r}"
+        try:
+            content = f"documents={len(self)}"
+        except RerankError as error:
+            content = "closed" if self._engine.connections.closed else f"unreadable: {error}"
+        return f"FaissStore({place}, {content}, index={index!r}, lexical={lexical}, model={self._engine.model.name})"

@@ -1,0 +1,124 @@
+"""The model behind a store: its vectors, checked and of unit length, and how it is told from another."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from langchain_core.embeddings import Embeddings
+
+from langchain_rerank_retriever.errors import InvalidArgumentError, ModelMismatchError
+from langchain_rerank_retriever.protocols import Encoder, FloatArray
+
+from .rows import State
+from .validation import unit_query, unit_vectors
+
+#: Short and long, English and Korean: what changes between two models shows in one of them.
+PROBES = (
+    "The quick brown fox jumps over the lazy dog.",
+    "Where can I find the opening hours of the city library?",
+    "서울의 한 연구소에서 새로운 검색 모델을 공개했다.",
+)
+#: Another precision or backend of the same model stays well above this, another model well below.
+SAME_MODEL = 0.99
+
+
+class Model:
+    """Any LangChain Embeddings, seen as a source of unit vectors."""
+
+    def __init__(self, embeddings: Embeddings) -> None:
+        """Wrap an embedder; nothing is embedded yet."""
+        if not (hasattr(embeddings, "embed_documents") and hasattr(embeddings, "embed_query")):
+            raise InvalidArgumentError(
+                f"embeddings must be a LangChain Embeddings, with embed_documents and embed_query, "
+                f"got {type(embeddings).__name__}"
+            )
+        self.embeddings = embeddings
+
+    @property
+    def name(self) -> str:
+        """The model in words: its class, and its own name where it has one."""
+        label = type(self.embeddings).__name__
+        for attribute in ("model_name", "model"):
+            value = getattr(self.embeddings, attribute, None)
+            if isinstance(value, str) and value:
+                return f"{label}({value!r})"
+        return label
+
+    @property
+    def fingerprint(self) -> str | None:
+        """The model's hash of itself, None where it has none."""
+        value = getattr(self.embeddings, "fingerprint", None)
+        return value if isinstance(value, str) and value else None
+
+    def documents(self, texts: Sequence[str], *, first: int = 0) -> FloatArray:
+        """Unit vectors of documents, shape ``(len(texts), d)``; ``first`` is their place, for messages."""
+        encoder = self.embeddings
+        vectors: Any = (
+            encoder.encode(list(texts), kind="document")
+            if isinstance(encoder, Encoder)
+            else encoder.embed_documents(list(texts))
+        )
+        return unit_vectors(vectors, count=len(texts), first=first)
+
+    def query(self, text: str) -> FloatArray:
+        """Unit vector of a query, shape ``(d,)``."""
+        encoder = self.embeddings
+        if isinstance(encoder, Encoder):
+            return unit_query(encoder.encode([text], kind="query")[0])
+        return unit_query(encoder.embed_query(text))
+
+    def probes(self) -> dict[str, FloatArray]:
+        """Vectors of the probe sentences."""
+        return dict(zip(PROBES, self.documents(PROBES)))
+
+    def describe(self, dimension: int | None) -> str:
+        """Name, fingerprint and dimension, for a message."""
+        return _describe(self.name, self.fingerprint, dimension)
+
+    def check(self, state: State, probes: Mapping[str, bytes]) -> None:
+        """Make sure that this model made a store's vectors.
+
+        Args:
+            state: The store, which has a model.
+            probes: Its probe sentences with their stored vectors.
+
+        Raises:
+            ModelMismatchError: Another dimension, or a probe's cosine below 0.99.
+        """
+        if self.fingerprint is not None and self.fingerprint == state.fingerprint:
+            return
+        vectors = self.documents(list(probes))
+        self.check_dimension(vectors, state)
+        stored = np.stack([np.frombuffer(value, dtype="<f4") for value in probes.values()])
+        cosine = float((vectors * stored).sum(axis=1).min())
+        if cosine < SAME_MODEL:
+            raise _mismatch(
+                f"; on a probe sentence the two agree with a cosine of {cosine:.3f} only",
+                expected=_describe(state.model, state.fingerprint, state.dimension),
+                got=self.describe(vectors.shape[1]),
+            )
+
+    def check_dimension(self, vectors: FloatArray, state: State) -> None:
+        """Raise ModelMismatchError where vectors, shape ``(..., d)``, are not as long as a store's."""
+        if state.dimension is not None and vectors.shape[-1] != state.dimension:
+            raise _mismatch(
+                "",
+                expected=_describe(state.model, state.fingerprint, state.dimension),
+                got=self.describe(vectors.shape[-1]),
+            )
+
+
+def _describe(name: str | None, fingerprint: str | None, dimension: int | None) -> str:
+    parts = [f"{dimension} dimensions"] if dimension else []
+    if fingerprint:
+        parts.append(f"fingerprint {fingerprint}")
+    return f"{name} ({', '.join(parts)})" if parts else f"{name}"
+
+
+def _mismatch(detail: str, *, expected: str, got: str) -> ModelMismatchError:
+    return ModelMismatchError(
+        f"The store's vectors were made by {expected}, got {got}{detail}. Pass the embeddings that the store was "
+        "made with, or open it with check_model=False and move it to the new model with reembed()",
+        expected=expected,
+        got=got,
+    )

@@ -1,0 +1,326 @@
+"""The statements: everything that is read from and written to a store's tables, within a transaction of the caller."""
+
+import json
+import sqlite3
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from langchain_core.documents import Document
+
+from langchain_rerank_retriever.errors import FormatError
+from langchain_rerank_retriever.protocols import FloatArray
+
+from .filters import Condition, field_rows
+from .lexical import index_text
+from .validation import dump_metadata
+from .view import IntArray
+
+#: Rows that are read or embedded at a time.
+BATCH = 256
+_VECTOR_BATCH = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a transaction sees of the store as a whole.
+
+    Attributes:
+        seq: Number of the last change of a vector.
+        generation: Which line of changes ``seq`` counts.
+        space: Number of the model that made the vectors.
+        dimension: Length of a vector, None while no model has written.
+        model: The model in words.
+        fingerprint: The model's own hash, where it has one.
+        index_kind: As asked for when the store was made.
+        lexical: Whether there is a lexical index.
+    """
+
+    seq: int
+    generation: int
+    space: int
+    dimension: int | None
+    model: str | None
+    fingerprint: str | None
+    index_kind: str
+    lexical: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A document about to be stored."""
+
+    id: str
+    text: str
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A document as it lies in the table."""
+
+    pk: int
+    id: str
+    text: str
+    metadata: str
+
+    def document(self) -> Document:
+        """A new Document."""
+        return Document(id=self.id, page_content=self.text, metadata=json.loads(self.metadata))
+
+
+def read_state(connection: sqlite3.Connection) -> State:
+    """The store's single row of settings and counters."""
+    row = connection.execute(
+        "SELECT seq, generation, space, dimension, model, fingerprint, index_kind, lexical FROM state"
+    ).fetchone()
+    return State(*row[:7], lexical=bool(row[7]))
+
+
+def _crc(document_id: str, text: str, metadata: str) -> int:
+    return zlib.crc32("\0".join((document_id, text, metadata)).encode())
+
+
+def _stored(row: tuple[int, str, str, str, int]) -> Stored:
+    if _crc(*row[1:4]) != row[4]:
+        raise FormatError(
+            f"The document {row[1]!r} is damaged on disk: restore a copy that save_local() made"
+        )
+    return Stored(*row[:4])
+
+
+_COLUMNS = "document.pk, document.id, document.text, document.metadata, document.crc"
+
+
+def by_ids(connection: sqlite3.Connection, ids: Sequence[str]) -> dict[str, Stored]:
+    """The documents that exist among some ids, by id."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM json_each(?) AS wanted JOIN document ON document.id = wanted.value",  # noqa: S608 - a constant
+        (json.dumps(ids, ensure_ascii=False),),
+    )
+    return {row[1]: _stored(row) for row in rows}
+
+
+def by_pks(connection: sqlite3.Connection, pks: Sequence[int]) -> list[Stored]:
+    """Documents by number, in the order of the numbers; all of them must exist."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM json_each(?) AS wanted JOIN document ON document.pk = wanted.value",  # noqa: S608 - a constant
+        (json.dumps(pks),),
+    )
+    found = {row[0]: _stored(row) for row in rows}
+    if len(found) != len(pks):
+        raise FormatError(
+            "The store's tables disagree: a vector has no document. Restore a copy of the store"
+        )
+    return [found[pk] for pk in pks]
+
+
+def pks_of(connection: sqlite3.Connection, ids: Sequence[str]) -> dict[str, int]:
+    """Numbers of the documents that exist among some ids."""
+    rows = connection.execute(
+        "SELECT document.id, document.pk FROM json_each(?) AS wanted JOIN document ON document.id = wanted.value",
+        (json.dumps(ids, ensure_ascii=False),),
+    )
+    return dict(rows.fetchall())
+
+
+def after(connection: sqlite3.Connection, pk: int, limit: int) -> list[Stored]:
+    """The next documents in order of insertion."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM document WHERE pk > ? ORDER BY pk LIMIT ?",  # noqa: S608 - a constant
+        (pk, limit),
+    )
+    return [_stored(row) for row in rows]
+
+
+def matching(connection: sqlite3.Connection, condition: Condition) -> IntArray:
+    """Numbers of the documents that a filter lets through, in any order."""
+    rows = connection.execute(f"SELECT pk FROM document WHERE {condition.sql}", condition.parameters)  # noqa: S608 - values are bound
+    return np.fromiter((row[0] for row in rows), dtype=np.int64)
+
+
+def lexical_matches(
+    connection: sqlite3.Connection, expression: str, *, k: int, condition: Condition | None = None
+) -> list[tuple[int, float]]:
+    """The k best numbers with their BM25 scores, best first, ties in order of insertion."""
+    where = f"AND +rowid IN (SELECT pk FROM document WHERE {condition.sql})" if condition else ""  # noqa: S608 - values are bound
+    rows = connection.execute(
+        f"SELECT rowid, -bm25(lexical) AS score FROM lexical WHERE lexical MATCH ? {where} "  # noqa: S608 - values are bound
+        "ORDER BY score DESC, rowid LIMIT ?",
+        (expression, *(condition.parameters if condition else ()), k),
+    )
+    return rows.fetchall()
+
+
+def lexical_scores(connection: sqlite3.Connection, expression: str, pks: Sequence[int]) -> dict[int, float]:
+    """BM25 of those documents that have a term of the query."""
+    # The plus keeps FTS5 from running the whole query once for each number, which takes thirty times as long.
+    rows = connection.execute(
+        "SELECT rowid, -bm25(lexical) FROM lexical WHERE lexical MATCH ? "
+        "AND +rowid IN (SELECT value FROM json_each(?))",
+        (expression, json.dumps(pks)),
+    )
+    return dict(rows.fetchall())
+
+
+def vectors_since(
+    connection: sqlite3.Connection, seq: int, dimension: int
+) -> Iterator[tuple[IntArray, FloatArray]]:
+    """Vectors that are newer than a change, in batches, numbers ascending."""
+    # A plus before a column keeps its index out: reading all rows in order needs no sorting.
+    newer = "+seq" if seq < 0 else "seq"
+    rows = connection.execute(
+        f"SELECT pk, value, crc FROM vector WHERE {newer} > ? ORDER BY pk",  # noqa: S608 - a constant
+        (seq,),
+    )
+    while batch := rows.fetchmany(_VECTOR_BATCH):
+        for pk, value, crc in batch:
+            if zlib.crc32(value) != crc or len(value) != 4 * dimension:
+                raise FormatError(
+                    f"The vector of document number {pk} is damaged on disk: restore a copy of the store"
+                )
+        pks = np.array([row[0] for row in batch], dtype=np.int64)
+        joined = np.frombuffer(b"".join(row[1] for row in batch), dtype="<f4")
+        yield pks, joined.reshape(-1, dimension).astype(np.float32, copy=False)
+
+
+def joined(batches: Iterable[tuple[IntArray, FloatArray]], dimension: int) -> tuple[IntArray, FloatArray]:
+    """Batches of vectors as one."""
+    pks, vectors = [np.empty(0, dtype=np.int64)], [np.empty((0, dimension), dtype=np.float32)]
+    for numbers, values in batches:
+        pks.append(numbers)
+        vectors.append(values)
+    return np.concatenate(pks), np.concatenate(vectors)
+
+
+def vector_keys(connection: sqlite3.Connection) -> list[tuple[int, int]]:
+    """Number of every document, with the change that its vector came with."""
+    return connection.execute("SELECT pk, seq FROM vector").fetchall()
+
+
+def texts_after(connection: sqlite3.Connection, pk: int, limit: int) -> list[tuple[int, int, str]]:
+    """The next documents in order of insertion: number, change of the vector, text."""
+    return connection.execute(
+        "SELECT pk, seq, text FROM document JOIN vector USING (pk) WHERE pk > ? ORDER BY pk LIMIT ?",
+        (pk, limit),
+    ).fetchall()
+
+
+def removed_since(connection: sqlite3.Connection, seq: int) -> IntArray:
+    """Numbers of documents that went with a later change."""
+    rows = connection.execute("SELECT pk FROM tombstone WHERE seq > ?", (seq,))
+    return np.fromiter((row[0] for row in rows), dtype=np.int64)
+
+
+def read_probes(connection: sqlite3.Connection) -> dict[str, bytes]:
+    """The probe sentences and their vectors."""
+    return dict(connection.execute("SELECT sentence, vector FROM probe ORDER BY position").fetchall())
+
+
+def write_model(
+    connection: sqlite3.Connection, *, model: str, fingerprint: str | None, probes: Mapping[str, FloatArray]
+) -> None:
+    """Record what makes the vectors from now on."""
+    dimension = next(len(vector) for vector in probes.values())
+    connection.execute(
+        "UPDATE state SET space = space + 1, dimension = ?, model = ?, fingerprint = ?",
+        (dimension, model, fingerprint),
+    )
+    connection.execute("DELETE FROM probe")
+    connection.executemany(
+        "INSERT INTO probe VALUES (?, ?, ?)",
+        [
+            (position, text, vector.astype("<f4").tobytes())
+            for position, (text, vector) in enumerate(probes.items())
+        ],
+    )
+
+
+def put(
+    connection: sqlite3.Connection, state: State, entries: Sequence[Entry], vectors: Mapping[int, FloatArray]
+) -> None:
+    """Add or replace documents.
+
+    Args:
+        connection: In a write transaction.
+        state: As this transaction sees it.
+        entries: The documents, each id once.
+        vectors: Unit vectors by place in ``entries``; a document without one keeps the vector that it has.
+    """
+    existing = by_ids(connection, [entry.id for entry in entries])
+    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'document'").fetchone()
+    following = (row[0] if row else 0) + 1
+    numbers: list[int] = []
+    for entry in entries:
+        stored = existing.get(entry.id)
+        numbers.append(stored.pk if stored else following)
+        following += stored is None
+    fresh = [place for place, entry in enumerate(entries) if _differs(existing.get(entry.id), entry)]
+    forget_terms(connection, state, [existing[entries[i].id] for i in fresh if entries[i].id in existing])
+    _write_documents(connection, state, [(numbers[place], entries[place]) for place in fresh])
+    if vectors:
+        write_vectors(
+            connection, next_seq(connection), ((numbers[i], vector) for i, vector in vectors.items())
+        )
+
+
+def _differs(stored: Stored | None, entry: Entry) -> bool:
+    return stored is None or stored.text != entry.text or stored.metadata != dump_metadata(entry.metadata)
+
+
+def _write_documents(
+    connection: sqlite3.Connection, state: State, documents: Sequence[tuple[int, Entry]]
+) -> None:
+    def document_rows() -> Iterator[tuple[int, str, str, str, int]]:
+        for pk, entry in documents:
+            metadata = dump_metadata(entry.metadata)
+            yield pk, entry.id, entry.text, metadata, _crc(entry.id, entry.text, metadata)
+
+    connection.executemany(
+        "INSERT INTO document VALUES (?, ?, ?, ?, ?) ON CONFLICT (pk) DO UPDATE "
+        "SET text = excluded.text, metadata = excluded.metadata, crc = excluded.crc",
+        document_rows(),
+    )
+    connection.executemany(
+        "INSERT INTO field VALUES (?, ?, ?, ?)",
+        ((*row, pk) for pk, entry in documents for row in field_rows(entry.metadata)),
+    )
+    if state.lexical:
+        connection.executemany(
+            "INSERT INTO lexical (rowid, body) VALUES (?, ?)",
+            ((pk, index_text(entry.text)) for pk, entry in documents),
+        )
+
+
+def forget_terms(connection: sqlite3.Connection, state: State, documents: Sequence[Stored]) -> None:
+    """Take documents out of the metadata and lexical indexes, which hold no list of what belongs to a document."""
+    connection.executemany(
+        "DELETE FROM field WHERE key = ? AND kind = ? AND value = ? AND pk = ?",
+        ((*row, stored.pk) for stored in documents for row in field_rows(json.loads(stored.metadata))),
+    )
+    if state.lexical:
+        connection.executemany(
+            "INSERT INTO lexical (lexical, rowid, body) VALUES ('delete', ?, ?)",
+            ((stored.pk, index_text(stored.text)) for stored in documents),
+        )
+
+
+def write_vectors(
+    connection: sqlite3.Connection, seq: int, vectors: Iterable[tuple[int, FloatArray]]
+) -> None:
+    """Store unit vectors by document number, under the number of the change that they are part of."""
+
+    def vector_rows() -> Iterator[tuple[int, int, bytes, int]]:
+        for pk, vector in vectors:
+            value = vector.astype("<f4", copy=False).tobytes()
+            yield pk, seq, value, zlib.crc32(value)
+
+    connection.executemany("INSERT OR REPLACE INTO vector VALUES (?, ?, ?, ?)", vector_rows())
+
+
+def next_seq(connection: sqlite3.Connection) -> int:
+    """Count a change of the vectors and return its number."""
+    row = connection.execute("UPDATE state SET seq = seq + 1 RETURNING seq").fetchone()
+    return int(row[0])

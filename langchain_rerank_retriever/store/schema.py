@@ -1,0 +1,198 @@
+"""The database file: its tables, how it is recognised, made and opened."""
+
+import secrets
+import sqlite3
+import time
+from pathlib import Path
+
+from langchain_rerank_retriever.errors import FormatError, InvalidArgumentError, StorageError
+
+from . import files
+from .connections import BUSY_SECONDS, Connections, connect, storage_error
+from .lexical import TOKENIZER
+
+FILE_NAME = "store.db"
+APPLICATION_ID = 0x4C435252
+FORMAT = 1
+INDEX_KINDS = ("flat", "auto")
+
+# A page of 16 KiB holds ten vectors of 384 numbers; with SQLite's usual 4 KiB a fifth of the file is waste.
+_PAGE_SIZE = 16384
+_MAGIC = b"SQLite format 3\0"
+
+#: ``seq`` counts changes of vectors; ``generation`` is drawn anew when they cannot be followed one by one; ``space``
+#: counts the models. Numbers of documents are never used twice.
+_TABLES = f"""
+CREATE TABLE state (
+    one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL, generation INTEGER NOT NULL,
+    space INTEGER NOT NULL, dimension INTEGER, model TEXT, fingerprint TEXT,
+    index_kind TEXT NOT NULL, lexical INTEGER NOT NULL);
+CREATE TABLE probe (position INTEGER PRIMARY KEY, sentence TEXT NOT NULL, vector BLOB NOT NULL);
+CREATE TABLE document (
+    pk INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, text TEXT NOT NULL, metadata TEXT NOT NULL,
+    crc INTEGER NOT NULL);
+CREATE TABLE vector (pk INTEGER PRIMARY KEY, seq INTEGER NOT NULL, value BLOB NOT NULL, crc INTEGER NOT NULL);
+CREATE INDEX vector_seq ON vector (seq);
+CREATE TABLE tombstone (seq INTEGER NOT NULL, pk INTEGER NOT NULL, PRIMARY KEY (seq, pk)) WITHOUT ROWID;
+CREATE TABLE field (
+    key TEXT NOT NULL, kind TEXT NOT NULL, value NOT NULL, pk INTEGER NOT NULL,
+    PRIMARY KEY (key, kind, value, pk)) WITHOUT ROWID;
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {FORMAT};
+"""
+#: Contentless: the texts are in ``document`` already.
+LEXICAL_TABLE = f"CREATE VIRTUAL TABLE lexical USING fts5(body, content='', tokenize='{TOKENIZER}')"
+
+
+def new_generation() -> int:
+    """A number that no other line of changes has."""
+    return secrets.randbits(62)
+
+
+def is_store(folder: Path) -> bool:
+    """Whether a folder holds a store of this or an earlier format.
+
+    Raises:
+        FormatError: It holds a database that is not ours, or one of a newer format.
+    """
+    file = folder / FILE_NAME
+    return file.is_file() and _check_header(file)
+
+
+def _check_header(file: Path) -> bool:
+    """Judge a file by its first bytes, without SQLite, which could write to it."""
+    with file.open("rb") as stream:
+        header = stream.read(100)
+    if not header:
+        return False
+    if not header.startswith(_MAGIC):
+        raise FormatError(f"{file} is not a database of this package")
+    application, version = int.from_bytes(header[68:72], "big"), int.from_bytes(header[60:64], "big")
+    # A database whose making was cut off has both still zero in its main file.
+    if application or version:
+        _check_format(application, version, file)
+    return True
+
+
+def _check_format(application: int, version: int, file: Path) -> None:
+    if application != APPLICATION_ID:
+        raise FormatError(f"{file} is a database of another program")
+    if version > FORMAT:
+        raise FormatError(
+            f"{file} has format {version}, and this version of the package reads up to {FORMAT}: upgrade the package"
+        )
+
+
+def open_connections(
+    path: Path | None, *, index: str | None, lexical: bool | None, read_only: bool, create: bool = True
+) -> Connections:
+    """Open the store at a path, or make one where nothing lies.
+
+    Raises:
+        InvalidArgumentError: A setting differs from what the store was made with.
+        StorageError: There is nothing to open, or no permission.
+        FormatError: What lies there is not ours, damaged, or newer.
+    """
+    if index is not None and index not in INDEX_KINDS:
+        raise InvalidArgumentError(
+            f"index must be one of {', '.join(INDEX_KINDS)}, got {index!r}: other kinds are not in this version"
+        )
+    file = None if path is None else path / FILE_NAME
+    where = "memory" if path is None else str(path)
+    if path is not None:
+        _prepare_folder(path, create=create and not read_only)
+    connection: sqlite3.Connection | None = None
+    try:
+        connection = connect(file, read_only=read_only, create=True)
+        _make_tables(connection, where, index=index, lexical=lexical, read_only=read_only)
+        _check_settings(connection, where, index=index, lexical=lexical)
+        if file is not None and not read_only:
+            _use_log(connection)
+    except sqlite3.Error as error:
+        if connection is not None:
+            connection.close()
+        raise storage_error(error, where) from error
+    except (StorageError, InvalidArgumentError):
+        if connection is not None:
+            connection.close()
+        raise
+    return Connections(file, read_only=read_only, first=connection)
+
+
+def _prepare_folder(path: Path, *, create: bool) -> None:
+    try:
+        if path.exists() and not path.is_dir():
+            raise FormatError(f"{path} is a file; a store is a folder")
+        if is_store(path) or (create and (path / FILE_NAME).is_file()):
+            return
+        if not create:
+            raise StorageError(f"There is no store at {path}")
+        if not files.is_missing_or_empty(path) and not (path / FILE_NAME).exists():
+            raise FormatError(f"{path} is a folder with other things in it: give a new or an empty folder")
+        path.mkdir(parents=True, exist_ok=True)
+        files.sync(path.parent)
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError(f"The folder {path} cannot be used: {error}") from error
+
+
+def _make_tables(
+    connection: sqlite3.Connection, where: str, *, index: str | None, lexical: bool | None, read_only: bool
+) -> None:
+    """Make the tables of an empty database, in one transaction; leave one of ours as it is."""
+    file = Path(where) / FILE_NAME
+    if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        return _check_format(*_marks(connection), file)
+    if read_only:
+        raise StorageError(f"There is no store at {where}")
+    connection.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
+    connection.execute("BEGIN IMMEDIATE")
+    # Another process may have been first.
+    if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        with_lexical = lexical is not False
+        for statement in (*_TABLES.split(";\n")[:-1], *([LEXICAL_TABLE] if with_lexical else [])):
+            connection.execute(statement)
+        connection.execute(
+            "INSERT INTO state VALUES (1, 0, ?, 0, NULL, NULL, NULL, ?, ?)",
+            (new_generation(), index or "flat", with_lexical),
+        )
+    connection.execute("COMMIT")
+    return _check_format(*_marks(connection), file)
+
+
+def _marks(connection: sqlite3.Connection) -> tuple[int, int]:
+    return (
+        connection.execute("PRAGMA application_id").fetchone()[0],
+        connection.execute("PRAGMA user_version").fetchone()[0],
+    )
+
+
+def _check_settings(
+    connection: sqlite3.Connection, where: str, *, index: str | None, lexical: bool | None
+) -> None:
+    stored_index, stored_lexical = connection.execute("SELECT index_kind, lexical FROM state").fetchone()
+    if index not in (None, "auto", stored_index):
+        raise InvalidArgumentError(
+            f"The store at {where} was made with index={stored_index!r}, got index={index!r}: leave it out, or make a new store"
+        )
+    if lexical is not None and bool(lexical) != bool(stored_lexical):
+        raise InvalidArgumentError(
+            f"The store at {where} was made with lexical={bool(stored_lexical)}, got lexical={lexical!r}: "
+            "leave it out, or make a new store"
+        )
+
+
+def _use_log(connection: sqlite3.Connection) -> None:
+    """Switch to a write-ahead log, in which readers and a writer do not wait for each other."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            # SQLite does not wait for a lock here by itself.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return

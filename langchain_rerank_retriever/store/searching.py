@@ -1,0 +1,343 @@
+"""What a store answers: LangChain's searches, lexical search, and scores for given documents."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from langchain_core.documents import Document
+from langchain_core.embeddings import Embeddings
+from langchain_core.runnables.config import run_in_executor
+from langchain_core.vectorstores import VectorStore
+from langchain_core.vectorstores.utils import maximal_marginal_relevance
+
+from langchain_rerank_retriever.errors import InvalidArgumentError
+from langchain_rerank_retriever.protocols import FloatArray
+
+from . import rows
+from .engine import Engine, Snapshot
+from .filters import Condition, compile_filter
+from .lexical import match_expression
+from .validation import checked_count, checked_query, refuse_unknown, unit_query, wanted_ids
+
+Filter = Mapping[str, Any]
+Scored = list[tuple[Document, float]]
+
+
+class SearchableStore(VectorStore):
+    """The reading half of FaissStore; every answer shows one state of the store."""
+
+    _engine: Engine
+
+    @property
+    def embeddings(self) -> Embeddings:
+        """The model that queries and documents are embedded with."""
+        return self._engine.model.embeddings
+
+    def __len__(self) -> int:
+        with self._engine.snapshot() as snapshot:
+            return len(snapshot.view)
+
+    def __bool__(self) -> bool:
+        # Without this an empty store would be false, and `store or default` would drop it.
+        return True
+
+    def documents(self) -> Iterator[Document]:
+        """Every document in order of insertion, a few hundred in memory at a time.
+
+        Changes made while iterating are seen from the next few hundred on.
+        """
+        last = 0
+        while True:
+            with self._engine.snapshot() as snapshot:
+                page = rows.after(snapshot.connection, last, rows.BATCH)
+            if not page:
+                return
+            last = page[-1].pk
+            for stored in page:
+                yield stored.document()
+
+    def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
+        """Documents by id, in the order of the ids, each once; an unknown id is left out."""
+        wanted = wanted_ids(ids, method="get_by_ids()")
+        with self._engine.snapshot() as snapshot:
+            found = rows.by_ids(snapshot.connection, wanted)
+        return [found[document_id].document() for document_id in wanted if document_id in found]
+
+    # Dense ------------------------------------------------------------------------------------------------------
+
+    def embed_query(self, text: str) -> FloatArray:
+        """A query's vector as the store uses it: checked, of length one, shape ``(d,)``, float32.
+
+        Raises:
+            ModelMismatchError: The store's vectors were made by another model.
+        """
+        return self._engine.embed_query(checked_query(text))[0]
+
+    def similarity_search(
+        self,
+        query: str,
+        k: int = 4,
+        filter: Filter | None = None,  # noqa: A002 - LangChain's name
+        **kwargs: Any,
+    ) -> list[Document]:
+        """The k documents nearest to a query, best first; fewer only where fewer match.
+
+        Args:
+            query: Any text; an empty one is embedded like any other.
+            k: How many, at least 1.
+            filter: Conditions on the metadata, applied before the search; see the module ``filters``.
+            **kwargs: Refused with TypeError.
+        """
+        refuse_unknown("similarity_search", kwargs)
+        return _documents(self.similarity_search_with_score(query, k, filter))
+
+    def similarity_search_with_score(
+        self,
+        query: str,
+        k: int = 4,
+        filter: Filter | None = None,  # noqa: A002 - LangChain's name
+        **kwargs: Any,
+    ) -> Scored:
+        """As similarity_search, with cosine similarities in [-1, 1], higher is better."""
+        refuse_unknown("similarity_search_with_score", kwargs)
+        text, count, condition = checked_query(query), checked_count(k, "k"), compile_filter(filter)
+        return self._engine.answer(
+            text, lambda snapshot, vector: _nearest(snapshot, vector, count, condition)
+        )
+
+    def similarity_search_by_vector(
+        self,
+        embedding: Sequence[float] | FloatArray,
+        k: int = 4,
+        filter: Filter | None = None,  # noqa: A002 - LangChain's name
+        **kwargs: Any,
+    ) -> list[Document]:
+        """As similarity_search, for a query vector of any length above zero."""
+        refuse_unknown("similarity_search_by_vector", kwargs)
+        return _documents(self.similarity_search_with_score_by_vector(embedding, k, filter))
+
+    def similarity_search_with_score_by_vector(
+        self,
+        embedding: Sequence[float] | FloatArray,
+        k: int = 4,
+        filter: Filter | None = None,  # noqa: A002 - LangChain's name
+        **kwargs: Any,
+    ) -> Scored:
+        """As similarity_search_with_score, for a query vector, shape ``(d,)``.
+
+        Raises:
+            InvalidArgumentError: The vector has another dimension than the store, is not finite, or is all zero.
+        """
+        refuse_unknown("similarity_search_with_score_by_vector", kwargs)
+        vector, count, condition = unit_query(embedding), checked_count(k, "k"), compile_filter(filter)
+        with self._engine.snapshot() as snapshot:
+            _check_dimension(vector, snapshot)
+            return _nearest(snapshot, vector, count, condition)
+
+    def dense_search(
+        self,
+        query_vector: Sequence[float] | FloatArray,
+        k: int = 4,
+        filter: Filter | None = None,  # noqa: A002 - LangChain's name
+    ) -> Scored:
+        """The same as similarity_search_with_score_by_vector."""
+        return self.similarity_search_with_score_by_vector(query_vector, k, filter)
+
+    def dense_scores(self, vector: Sequence[float] | FloatArray, ids: Sequence[str]) -> dict[str, float]:
+        """Cosine similarities of given documents: the very numbers that a search would give them.
+
+        Args:
+            vector: Query vector, shape ``(d,)``, of any length above zero.
+            ids: Document ids; an unknown one is left out of the result.
+        """
+        query, wanted = unit_query(vector), wanted_ids(ids, method="dense_scores()")
+        with self._engine.snapshot() as snapshot:
+            _check_dimension(query, snapshot)
+            found = rows.pks_of(snapshot.connection, wanted)
+            scores = snapshot.view.scores(query, np.array(list(found.values()), dtype=np.int64))
+        by_id = dict(zip(found, scores.tolist()))
+        return {document_id: by_id[document_id] for document_id in wanted if document_id in by_id}
+
+    def _select_relevance_score_fn(self) -> Callable[[float], float]:
+        return relevance
+
+    def max_marginal_relevance_search(
+        self,
+        query: str,
+        k: int = 4,
+        fetch_k: int = 20,
+        lambda_mult: float = 0.5,
+        filter: Filter | None = None,  # noqa: A002 - LangChain's name
+        **kwargs: Any,
+    ) -> list[Document]:
+        """Documents that are near to a query and unlike each other.
+
+        Args:
+            query: Any text.
+            k: How many, at least 1.
+            fetch_k: How many of the nearest to choose from; at least k are fetched.
+            lambda_mult: From 0 (all for diversity) to 1 (all for similarity).
+            filter: Conditions on the metadata, applied before the search.
+            **kwargs: Refused with TypeError.
+        """
+        refuse_unknown("max_marginal_relevance_search", kwargs)
+        text, choose, condition = (
+            checked_query(query),
+            _Diverse(k, fetch_k, lambda_mult),
+            compile_filter(filter),
+        )
+        return self._engine.answer(text, lambda snapshot, vector: choose(snapshot, vector, condition))
+
+    def max_marginal_relevance_search_by_vector(
+        self,
+        embedding: Sequence[float] | FloatArray,
+        k: int = 4,
+        fetch_k: int = 20,
+        lambda_mult: float = 0.5,
+        filter: Filter | None = None,  # noqa: A002 - LangChain's name
+        **kwargs: Any,
+    ) -> list[Document]:
+        """As max_marginal_relevance_search, for a query vector."""
+        refuse_unknown("max_marginal_relevance_search_by_vector", kwargs)
+        vector, choose, condition = (
+            unit_query(embedding),
+            _Diverse(k, fetch_k, lambda_mult),
+            compile_filter(filter),
+        )
+        with self._engine.snapshot() as snapshot:
+            _check_dimension(vector, snapshot)
+            return choose(snapshot, vector, condition)
+
+    # Lexical ----------------------------------------------------------------------------------------------------
+
+    def lexical_search(
+        self,
+        query: str,
+        k: int = 4,
+        filter: Filter | None = None,  # noqa: A002 - LangChain's name
+    ) -> list[Document]:
+        """The k documents that share the most telling terms with a query, best first.
+
+        Args:
+            query: Any text, taken as a bag of words; one without a word gives ``[]``.
+            k: How many, at least 1; fewer where fewer documents have a term of the query.
+            filter: Conditions on the metadata, applied before the search.
+
+        Raises:
+            InvalidArgumentError: The store was made with ``lexical=False``.
+        """
+        return _documents(self.lexical_search_with_score(query, k, filter))
+
+    def lexical_search_with_score(
+        self,
+        query: str,
+        k: int = 4,
+        filter: Filter | None = None,  # noqa: A002 - LangChain's name
+    ) -> Scored:
+        """As lexical_search, with BM25 scores above 0, higher is better."""
+        expression = match_expression(checked_query(query))
+        count, condition = checked_count(k, "k"), compile_filter(filter)
+        with self._engine.snapshot() as snapshot:
+            _check_lexical(snapshot)
+            if not expression:
+                return []
+            hits = rows.lexical_matches(snapshot.connection, expression, k=count, condition=condition)
+            found = rows.by_pks(snapshot.connection, [pk for pk, _ in hits])
+        return [(stored.document(), score) for stored, (_, score) in zip(found, hits)]
+
+    def lexical_scores(self, query: str, ids: Sequence[str]) -> dict[str, float]:
+        """BM25 scores of given documents: the very numbers that lexical_search would give them.
+
+        Args:
+            query: Any text.
+            ids: Document ids; an unknown one is left out of the result, one without a term of the query has 0.0.
+        """
+        expression = match_expression(checked_query(query))
+        wanted = wanted_ids(ids, method="lexical_scores()")
+        with self._engine.snapshot() as snapshot:
+            _check_lexical(snapshot)
+            found = rows.pks_of(snapshot.connection, wanted)
+            scores = (
+                rows.lexical_scores(snapshot.connection, expression, list(found.values()))
+                if expression
+                else {}
+            )
+        return {name: scores.get(found[name], 0.0) for name in wanted if name in found}
+
+    async def alexical_search(
+        self,
+        query: str,
+        k: int = 4,
+        filter: Filter | None = None,  # noqa: A002 - LangChain's name
+    ) -> list[Document]:
+        """Async twin of lexical_search."""
+        return await run_in_executor(None, self.lexical_search, query, k, filter)
+
+    async def alexical_search_with_score(
+        self,
+        query: str,
+        k: int = 4,
+        filter: Filter | None = None,  # noqa: A002 - LangChain's name
+    ) -> Scored:
+        """Async twin of lexical_search_with_score."""
+        return await run_in_executor(None, self.lexical_search_with_score, query, k, filter)
+
+
+class _Diverse:
+    """Maximal marginal relevance with its settings checked."""
+
+    def __init__(self, k: int, fetch_k: int, lambda_mult: float) -> None:
+        self._k = checked_count(k, "k")
+        self._fetch_k = max(self._k, checked_count(fetch_k, "fetch_k"))
+        if (
+            isinstance(lambda_mult, bool)
+            or not isinstance(lambda_mult, int | float)
+            or not 0 <= lambda_mult <= 1
+        ):
+            raise InvalidArgumentError(f"lambda_mult must be a number from 0 to 1, got {lambda_mult!r}")
+        self._lambda = float(lambda_mult)
+
+    def __call__(self, snapshot: Snapshot, vector: FloatArray, condition: Condition | None) -> list[Document]:
+        pks, _ = _best(snapshot, vector, self._fetch_k, condition)
+        vectors = snapshot.view.vectors(np.array(pks, dtype=np.int64))
+        chosen = maximal_marginal_relevance(vector, vectors.tolist(), lambda_mult=self._lambda, k=self._k)
+        return [
+            stored.document() for stored in rows.by_pks(snapshot.connection, [pks[place] for place in chosen])
+        ]
+
+
+def relevance(cosine: float) -> float:
+    """A cosine similarity as a number from 0 to 1."""
+    return (1.0 + cosine) / 2.0
+
+
+def _documents(scored: Scored) -> list[Document]:
+    return [document for document, _ in scored]
+
+
+def _best(
+    snapshot: Snapshot, vector: FloatArray, k: int, condition: Condition | None
+) -> tuple[list[int], list[float]]:
+    allowed = None if condition is None else rows.matching(snapshot.connection, condition)
+    pks, scores = snapshot.view.search(vector, k, allowed)
+    return pks.tolist(), scores.tolist()
+
+
+def _nearest(snapshot: Snapshot, vector: FloatArray, k: int, condition: Condition | None) -> Scored:
+    pks, scores = _best(snapshot, vector, k, condition)
+    return [
+        (stored.document(), score) for stored, score in zip(rows.by_pks(snapshot.connection, pks), scores)
+    ]
+
+
+def _check_dimension(vector: FloatArray, snapshot: Snapshot) -> None:
+    dimension = snapshot.state.dimension
+    if dimension is not None and len(vector) != dimension:
+        raise InvalidArgumentError(
+            f"The query vector has {len(vector)} dimensions, the store's vectors have {dimension}"
+        )
+
+
+def _check_lexical(snapshot: Snapshot) -> None:
+    if not snapshot.state.lexical:
+        raise InvalidArgumentError("This store has no lexical index: it was made with lexical=False")

@@ -1,0 +1,285 @@
+"""Everything that enters a store is checked here, before anything changes."""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from langchain_rerank_retriever.errors import InvalidArgumentError, InvalidDocumentError
+from langchain_rerank_retriever.protocols import SCORE_KEYS, FloatArray
+
+MAX_DEPTH = 100
+_MAX_INT, _MIN_INT = 2**63 - 1, -(2**63)
+
+#: Turns a value that JSON cannot hold into one that it can.
+MetadataDefault = Callable[[Any], Any]
+
+
+def refuse_unknown(function: str, unknown: Mapping[str, Any]) -> None:
+    """Raise TypeError for keyword arguments that LangChain's signatures would swallow."""
+    if unknown:
+        raise TypeError(f"{function}() got an unexpected keyword argument {next(iter(unknown))!r}")
+
+
+def checked_count(value: object, name: str) -> int:
+    """A positive int, bool excluded."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise InvalidArgumentError(f"{name} must be a positive whole number, got {value!r}")
+    return int(value)
+
+
+def checked_query(query: object) -> str:
+    """A query text that can be embedded and stored: a str without lone surrogates."""
+    if not isinstance(query, str):
+        raise InvalidArgumentError(f"A query must be a str, got {type(query).__name__}")
+    if not is_encodable(query):
+        raise InvalidArgumentError("The query holds a lone surrogate, which is no character")
+    return query
+
+
+def is_encodable(text: str) -> bool:
+    """Whether a text can be written as UTF-8; a lone surrogate cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def checked_texts(texts: Iterable[str], *, blank: str) -> list[str]:
+    """The texts as a list, each a str that can be stored.
+
+    Args:
+        texts: Any iterable of str except a str itself.
+        blank: ``"raise"`` refuses texts of white space only.
+
+    Raises:
+        InvalidDocumentError: Naming the position, counted from 0.
+    """
+    if isinstance(texts, str | bytes):
+        raise InvalidArgumentError("texts must be a list of str, got a single text: put it into a list")
+    checked = list(texts)
+    for position, text in enumerate(checked):
+        if not isinstance(text, str):
+            raise InvalidDocumentError(
+                f"The text at position {position} must be a str, got {type(text).__name__}"
+            )
+        if not is_encodable(text):
+            raise InvalidDocumentError(
+                f"The text at position {position} holds a lone surrogate, which is no character and cannot be "
+                "stored: repair it with text.encode('utf-8', 'replace').decode()"
+            )
+        if blank == "raise" and not text.strip():
+            raise InvalidDocumentError(
+                f'The text at position {position} is blank, and blank="raise" refuses those'
+            )
+    return checked
+
+
+def checked_ids(ids: Sequence[str | None], *, count: int) -> list[str | None]:
+    """One id or None per text: non-empty, storable, none twice."""
+    if isinstance(ids, str | bytes):
+        raise InvalidArgumentError("ids must be a list of str, got a single one: put it into a list")
+    checked = list(ids)
+    if len(checked) != count:
+        raise InvalidArgumentError(f"Expected one id per text, got {len(checked)} ids for {count} texts")
+    seen: dict[str, int] = {}
+    for position, document_id in enumerate(checked):
+        if document_id is None:
+            continue
+        _check_id(document_id, position)
+        if document_id in seen:
+            raise InvalidDocumentError(
+                f"The id {document_id!r} stands at positions {seen[document_id]} and {position} of one call: "
+                "give each document its own id"
+            )
+        seen[document_id] = position
+    return checked
+
+
+def _check_id(document_id: object, position: int) -> None:
+    if not isinstance(document_id, str):
+        raise InvalidDocumentError(
+            f"The id at position {position} must be a str, got {type(document_id).__name__} {document_id!r}"
+        )
+    if not document_id:
+        raise InvalidDocumentError(f"The id at position {position} is empty: leave it None to have one made")
+    if "\0" in document_id or not is_encodable(document_id):
+        raise InvalidDocumentError(
+            f"The id {document_id!r} at position {position} holds a NUL or a lone surrogate, which cannot be stored"
+        )
+
+
+def wanted_ids(ids: Iterable[str], *, method: str) -> list[str]:
+    """Ids to look up, without repetition, in order; one that cannot exist is left out."""
+    if isinstance(ids, str | bytes):
+        raise InvalidArgumentError(f"{method} takes a list of ids, got a single one: put it into a list")
+    wanted = list(dict.fromkeys(ids))
+    for document_id in wanted:
+        if not isinstance(document_id, str):
+            raise InvalidArgumentError(f"{method} takes ids of type str, got {type(document_id).__name__}")
+    return [document_id for document_id in wanted if is_encodable(document_id)]
+
+
+def checked_metadatas(
+    metadatas: Iterable[Mapping[str, Any] | None] | None,
+    ids: Sequence[str | None],
+    default: MetadataDefault | None,
+) -> list[dict[str, Any]]:
+    """One clean dictionary of JSON values per document.
+
+    Args:
+        metadatas: One mapping or None per document; None for no metadata at all.
+        ids: The ids, for the messages.
+        default: Called with every value that JSON cannot hold.
+
+    Returns:
+        Copies without the score keys that a retriever writes; tuples have become lists, as in JSON.
+
+    Raises:
+        InvalidDocumentError: Naming the document, the key path and the fix.
+    """
+    given: list[Mapping[str, Any] | None] = [None] * len(ids) if metadatas is None else list(metadatas)
+    if len(given) != len(ids):
+        raise InvalidArgumentError(f"Expected one metadata per text, got {len(given)} for {len(ids)} texts")
+    clean: list[dict[str, Any]] = []
+    for position, (metadata, document_id) in enumerate(zip(given, ids)):
+        where = (
+            f"document {document_id!r} (position {position})"
+            if document_id
+            else f"the document at position {position}"
+        )
+        if metadata is None:
+            clean.append({})
+            continue
+        if not isinstance(metadata, Mapping):
+            raise InvalidDocumentError(
+                f"The metadata of {where} must be a dict, got {type(metadata).__name__}"
+            )
+        kept = {key: value for key, value in metadata.items() if key not in SCORE_KEYS}
+        clean.append(_Cleaner(where, default).mapping(kept, path="", depth=1))
+    return clean
+
+
+class _Cleaner:
+    """Copies one document's metadata, refusing what JSON cannot give back as it was."""
+
+    def __init__(self, where: str, default: MetadataDefault | None) -> None:
+        self._where = where
+        self._default = default
+
+    def mapping(self, value: Mapping[Any, Any], path: str, depth: int) -> dict[str, Any]:
+        self._check_depth(path, depth)
+        clean: dict[str, Any] = {}
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise self._error(path, f"a key of type {type(key).__name__} ({key!r}); keys must be str")
+            if not is_encodable(key):
+                raise self._error(path, f"the key {key!r} with a lone surrogate")
+            clean[key] = self._value(item, f"{path}.{key}" if path else key, depth)
+        return clean
+
+    def _value(self, value: Any, path: str, depth: int) -> Any:
+        problem = _problem(value)
+        if problem and self._default is not None:
+            value = self._default(value)
+            problem = _problem(value)
+        if problem:
+            raise self._error(
+                path, f"{problem}; metadata must be JSON: convert it, or pass metadata_default=str"
+            )
+        if isinstance(value, str) and not is_encodable(value):
+            raise self._error(path, "a text with a lone surrogate")
+        if isinstance(value, Mapping):
+            return self.mapping(value, path, depth + 1)
+        if isinstance(value, list | tuple):
+            self._check_depth(path, depth + 1)
+            return [self._value(item, f"{path}[{place}]", depth + 1) for place, item in enumerate(value)]
+        return value
+
+    def _check_depth(self, path: str, depth: int) -> None:
+        if depth > MAX_DEPTH:
+            # The whole path would be as long as the nesting is deep.
+            raise self._error(f"{path[:40]}...", f"more than {MAX_DEPTH} levels, or a cycle")
+
+    def _error(self, path: str, problem: str) -> InvalidDocumentError:
+        place = f" under the key '{path}'" if path else ""
+        return InvalidDocumentError(f"The metadata of {self._where} holds{place} {problem}")
+
+
+def _problem(value: object) -> str:
+    """Why JSON cannot hold a value exactly, or an empty text."""
+    if value is None or isinstance(value, str | bool | dict | list | tuple):
+        return ""
+    if isinstance(value, int):
+        return "" if _MIN_INT <= value <= _MAX_INT else "a whole number beyond 64 bits"
+    if isinstance(value, float):
+        return "" if math.isfinite(value) else f"the number {value!r}"
+    return f"a value of type {type(value).__name__}"
+
+
+def dump_metadata(metadata: Mapping[str, Any]) -> str:
+    """The stored form of a clean metadata dictionary; key order is kept."""
+    return json.dumps(metadata, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def unit_vectors(vectors: Any, *, count: int, first: int = 0) -> FloatArray:
+    """Check document vectors and scale them to length one.
+
+    Args:
+        vectors: Shape ``(count, d)``: nested lists or an array of any real type; not changed.
+        count: How many there must be.
+        first: Position of the first of them within the call, for the messages.
+
+    Returns:
+        Shape ``(count, d)``, float32, C-contiguous.
+
+    Raises:
+        InvalidDocumentError: Not one vector per text, rows of different lengths, or a row that is
+            not finite or is all zero.
+    """
+    try:
+        array = np.asarray(vectors, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidDocumentError(
+            f"The vectors are no table of numbers with rows of one length: {error}"
+        ) from error
+    if array.ndim != 2 or len(array) != count or array.shape[1] == 0:
+        raise InvalidDocumentError(
+            f"Expected one vector per text, shape ({count}, dimension), got an array of shape {array.shape}"
+        )
+    bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
+    if bad.size:
+        raise InvalidDocumentError(f"The vector at position {first + bad[0]} holds NaN or infinite numbers")
+    # Scaling by the largest entry first keeps the squares within the range of a float.
+    largest = np.abs(array).max(axis=1, keepdims=True)
+    zero = np.flatnonzero(largest[:, 0] == 0)
+    if zero.size:
+        raise InvalidDocumentError(
+            f"The vector at position {first + zero[0]} is all zero, so it has no direction"
+        )
+    scaled = array / largest
+    unit: FloatArray = np.ascontiguousarray(
+        scaled / np.linalg.norm(scaled, axis=1, keepdims=True), dtype=np.float32
+    )
+    return unit
+
+
+def unit_query(vector: Any) -> FloatArray:
+    """Check a query vector and scale it to length one: shape ``(d,)``, float32.
+
+    Raises:
+        InvalidArgumentError: Not one row of finite numbers, or all zero.
+    """
+    try:
+        array = np.asarray(vector, dtype=np.float64)
+        if array.ndim != 1:
+            raise InvalidArgumentError(f"A query vector has the shape (dimension,), got {array.shape}")
+        return unit_vectors(array[None], count=1)[0]
+    except (TypeError, ValueError) as error:
+        if isinstance(error, InvalidArgumentError):
+            raise
+        reason = str(error).replace("The vector at position 0", "it")
+        raise InvalidArgumentError(f"The query vector cannot be used: {reason}") from error

@@ -1,0 +1,130 @@
+"""Is everything in a store as it should be? Derived tables are compared with what the documents say."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import zip_longest
+
+import numpy as np
+
+from langchain_rerank_retriever.errors import RerankError
+
+from . import rows
+from .engine import Engine, Snapshot
+from .filters import field_rows
+from .lexical import index_text
+from .schema import LEXICAL_TABLE
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyResult:
+    """What verify() found.
+
+    Attributes:
+        ok: Whether there is no problem.
+        problems: Each in one sentence.
+    """
+
+    ok: bool
+    problems: tuple[str, ...]
+
+
+def verify(engine: Engine, *, deep: bool) -> VerifyResult:
+    """Check a store.
+
+    Args:
+        engine: An open store.
+        deep: Also read every document and vector, and compare the metadata and lexical indexes and the
+            FAISS view with ones made anew; seconds for ten thousand documents.
+    """
+    problems: list[str] = []
+    try:
+        with engine.snapshot() as snapshot:
+            problems += _structure(snapshot)
+            if deep and not problems:
+                problems += _vectors(snapshot)
+                problems += _metadata(snapshot)
+                problems += _terms(snapshot) if snapshot.state.lexical else ()
+    except RerankError as error:
+        problems.append(str(error))
+    return VerifyResult(not problems, tuple(problems))
+
+
+def _structure(snapshot: Snapshot) -> Iterator[str]:
+    connection = snapshot.connection
+    for (line,) in connection.execute("PRAGMA quick_check(10)"):
+        if line != "ok":
+            yield f"SQLite reports: {line}"
+    documents, vectors, paired = connection.execute(
+        "SELECT (SELECT count(*) FROM document), (SELECT count(*) FROM vector), "
+        "(SELECT count(*) FROM document JOIN vector USING (pk))"
+    ).fetchone()
+    if not documents == vectors == paired:
+        yield f"{documents} documents and {vectors} vectors, of which {paired} belong together"
+    if snapshot.state.lexical:
+        (terms,) = connection.execute("SELECT count(*) FROM lexical_docsize").fetchone()
+        if terms != documents:
+            yield f"{documents} documents, but {terms} in the lexical index"
+    if len(snapshot.view) != documents:
+        yield f"{documents} documents, but {len(snapshot.view)} in the FAISS view"
+
+
+def _vectors(snapshot: Snapshot) -> Iterator[str]:
+    dimension = snapshot.state.dimension
+    if dimension is None:
+        return
+    for pks, vectors in rows.vectors_since(snapshot.connection, -1, dimension):
+        lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
+        # NaN is not within any distance of one.
+        for pk in pks[~(np.abs(lengths - 1) < 1e-5)]:
+            yield f"The vector of document number {pk} is not of length one"
+        if not np.array_equal(snapshot.view.vectors(pks), vectors):
+            yield f"The FAISS view differs from the stored vectors between document numbers {pks[0]} and {pks[-1]}"
+
+
+def _metadata(snapshot: Snapshot) -> Iterator[str]:
+    count = 0
+    for stored in _documents(snapshot.connection):
+        expected = field_rows(json.loads(stored.metadata))
+        count += len(expected)
+        for key, kind, value in expected:
+            if not snapshot.connection.execute(
+                "SELECT count(*) FROM field WHERE key = ? AND kind = ? AND value = ? AND pk = ?",
+                (key, kind, value, stored.pk),
+            ).fetchone()[0]:
+                yield f"The key {key!r} of document {stored.id!r} is missing from the metadata index"
+    (present,) = snapshot.connection.execute("SELECT count(*) FROM field").fetchone()
+    if present != count:
+        yield f"The metadata index has {present} rows, {count} are expected"
+
+
+def _terms(snapshot: Snapshot) -> Iterator[str]:
+    fresh = sqlite3.connect(":memory:")
+    try:
+        fresh.execute(LEXICAL_TABLE)
+        fresh.executemany(
+            "INSERT INTO lexical (rowid, body) VALUES (?, ?)",
+            ((stored.pk, index_text(stored.text)) for stored in _documents(snapshot.connection)),
+        )
+        for found, expected in zip_longest(_instances(snapshot.connection), _instances(fresh)):
+            if found != expected:
+                yield f"The lexical index is wrong from the term {(found or expected)[0]!r} on"
+                return
+    finally:
+        fresh.close()
+
+
+def _instances(connection: sqlite3.Connection) -> Iterator[tuple[str, int, str, int]]:
+    """Every word with its document and place."""
+    connection.execute(
+        "CREATE VIRTUAL TABLE IF NOT EXISTS temp.instance USING fts5vocab(main, lexical, instance)"
+    )
+    yield from connection.execute("SELECT term, doc, col, offset FROM temp.instance")
+
+
+def _documents(connection: sqlite3.Connection) -> Iterator[rows.Stored]:
+    last = 0
+    while page := rows.after(connection, last, rows.BATCH):
+        yield from page
+        last = page[-1].pk
