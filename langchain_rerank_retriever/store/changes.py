@@ -1,16 +1,127 @@
-"""The statements that take away or replace: delete, clear, and a new vector space."""
+"""The statements that change a store, each within a write transaction of the caller."""
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from langchain_rerank_retriever.protocols import FloatArray
 
-from .rows import State, by_ids, forget_terms, next_seq, write_vectors
+from .filters import field_rows
+from .lexical import index_text
+from .rows import State, Stored, by_ids, document_crc
 from .schema import new_generation
+from .validation import Entry, dump_metadata
 
 #: Below this many, deleted numbers are kept for other processes to catch up with, however small the store.
 _TOMBSTONES = 1024
+
+
+def write_model(
+    connection: sqlite3.Connection, *, model: str, fingerprint: str | None, probes: Mapping[str, FloatArray]
+) -> None:
+    """Record what makes the vectors from now on."""
+    dimension = next(len(vector) for vector in probes.values())
+    connection.execute(
+        "UPDATE state SET space = space + 1, dimension = ?, model = ?, fingerprint = ?",
+        (dimension, model, fingerprint),
+    )
+    connection.execute("DELETE FROM probe")
+    connection.executemany(
+        "INSERT INTO probe VALUES (?, ?, ?)",
+        [
+            (position, text, vector.astype("<f4").tobytes())
+            for position, (text, vector) in enumerate(probes.items())
+        ],
+    )
+
+
+def put(
+    connection: sqlite3.Connection, state: State, entries: Sequence[Entry], vectors: Mapping[int, FloatArray]
+) -> None:
+    """Add or replace documents.
+
+    Args:
+        connection: In a write transaction.
+        state: As this transaction sees it.
+        entries: The documents, each id once.
+        vectors: Unit vectors by place in ``entries``; a document without one keeps the vector that it has.
+    """
+    existing = by_ids(connection, [entry.id for entry in entries])
+    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'document'").fetchone()
+    following = (row[0] if row else 0) + 1
+    numbers: list[int] = []
+    for entry in entries:
+        stored = existing.get(entry.id)
+        numbers.append(stored.pk if stored else following)
+        following += stored is None
+    fresh = [place for place, entry in enumerate(entries) if _differs(existing.get(entry.id), entry)]
+    _forget_terms(connection, state, [existing[entries[i].id] for i in fresh if entries[i].id in existing])
+    _write_documents(connection, state, [(numbers[place], entries[place]) for place in fresh])
+    if vectors:
+        _write_vectors(
+            connection, _next_seq(connection), ((numbers[i], vector) for i, vector in vectors.items())
+        )
+
+
+def _differs(stored: Stored | None, entry: Entry) -> bool:
+    return stored is None or stored.text != entry.text or stored.metadata != dump_metadata(entry.metadata)
+
+
+def _write_documents(
+    connection: sqlite3.Connection, state: State, documents: Sequence[tuple[int, Entry]]
+) -> None:
+    def document_rows() -> Iterator[tuple[int, str, str, str, int]]:
+        for pk, entry in documents:
+            metadata = dump_metadata(entry.metadata)
+            yield pk, entry.id, entry.text, metadata, document_crc(entry.id, entry.text, metadata)
+
+    connection.executemany(
+        "INSERT INTO document VALUES (?, ?, ?, ?, ?) ON CONFLICT (pk) DO UPDATE "
+        "SET text = excluded.text, metadata = excluded.metadata, crc = excluded.crc",
+        document_rows(),
+    )
+    connection.executemany(
+        "INSERT INTO field VALUES (?, ?, ?, ?)",
+        ((*row, pk) for pk, entry in documents for row in field_rows(entry.metadata)),
+    )
+    if state.lexical:
+        connection.executemany(
+            "INSERT INTO lexical (rowid, body) VALUES (?, ?)",
+            ((pk, index_text(entry.text)) for pk, entry in documents),
+        )
+
+
+def _forget_terms(connection: sqlite3.Connection, state: State, documents: Sequence[Stored]) -> None:
+    """Take documents out of the metadata and lexical indexes, which cannot be searched by document."""
+    connection.executemany(
+        "DELETE FROM field WHERE key = ? AND kind = ? AND value = ? AND pk = ?",
+        ((*row, stored.pk) for stored in documents for row in field_rows(json.loads(stored.metadata))),
+    )
+    if state.lexical:
+        connection.executemany(
+            "INSERT INTO lexical (lexical, rowid, body) VALUES ('delete', ?, ?)",
+            ((stored.pk, index_text(stored.text)) for stored in documents),
+        )
+
+
+def _write_vectors(
+    connection: sqlite3.Connection, seq: int, vectors: Iterable[tuple[int, FloatArray]]
+) -> None:
+    """Store unit vectors by document number, under the number of the change that they are part of."""
+
+    def vector_rows() -> Iterator[tuple[int, int, bytes, int]]:
+        for pk, vector in vectors:
+            value = vector.astype("<f4", copy=False).tobytes()
+            yield pk, seq, value, zlib.crc32(value)
+
+    connection.executemany("INSERT OR REPLACE INTO vector VALUES (?, ?, ?, ?)", vector_rows())
+
+
+def _next_seq(connection: sqlite3.Connection) -> int:
+    """Count a change of the vectors and return its number."""
+    row = connection.execute("UPDATE state SET seq = seq + 1 RETURNING seq").fetchone()
+    return int(row[0])
 
 
 def delete(connection: sqlite3.Connection, state: State, ids: Sequence[str]) -> None:
@@ -18,8 +129,8 @@ def delete(connection: sqlite3.Connection, state: State, ids: Sequence[str]) -> 
     stored = list(by_ids(connection, ids).values())
     if not stored:
         return
-    forget_terms(connection, state, stored)
-    seq = next_seq(connection)
+    _forget_terms(connection, state, stored)
+    seq = _next_seq(connection)
     numbers = json.dumps([document.pk for document in stored])
     connection.execute("DELETE FROM document WHERE pk IN (SELECT value FROM json_each(?))", (numbers,))
     connection.execute("DELETE FROM vector WHERE pk IN (SELECT value FROM json_each(?))", (numbers,))
@@ -35,7 +146,7 @@ def delete(connection: sqlite3.Connection, state: State, ids: Sequence[str]) -> 
 
 def clear(connection: sqlite3.Connection, state: State) -> None:
     """Delete every document, and forget the model that made their vectors."""
-    next_seq(connection)
+    _next_seq(connection)
     for table in ("document", "vector", "field", "tombstone", "probe"):
         connection.execute(f"DELETE FROM {table}")  # noqa: S608 - constants
     if state.lexical:
@@ -48,7 +159,7 @@ def clear(connection: sqlite3.Connection, state: State) -> None:
 
 def replace_vectors(connection: sqlite3.Connection, vectors: Iterable[tuple[int, FloatArray]]) -> None:
     """Give documents, by number, vectors of another space."""
-    write_vectors(connection, next_seq(connection), vectors)
+    _write_vectors(connection, _next_seq(connection), vectors)
     _start_over(connection)
 
 

@@ -32,7 +32,8 @@ def storage_error(error: sqlite3.Error, where: str) -> StorageError:
         return StorageError(f"No space left to write the store at {where}; nothing was changed ({error})")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return StorageError(
-            f"Another process has kept the store at {where} locked for {BUSY_SECONDS:.0f} seconds; nothing was changed"
+            f"Another process has kept the store at {where} locked for {BUSY_SECONDS:.0f} seconds; "
+            "nothing was changed"
         )
     if name.startswith("SQLITE_CANTOPEN"):
         return StorageError(
@@ -60,7 +61,8 @@ def connect(file: Path | None, *, read_only: bool = False, create: bool = False)
     connection = sqlite3.connect(
         target, uri=file is not None, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
     )
-    # FULL: a commit is on the disk before it is reported. The other two refuse what only a damaged file holds.
+    # FULL: a commit is on the disk before it is reported. The other two refuse what only a damaged file
+    # holds.
     connection.executescript("PRAGMA synchronous=FULL; PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON;")
     return connection
 
@@ -68,8 +70,8 @@ def connect(file: Path | None, *, read_only: bool = False, create: bool = False)
 class Connections:
     """Transactions on one database, from any thread.
 
-    A database in a file has a pool of connections: readers run side by side and beside one writer, each on its own
-    snapshot. One in memory has a single connection behind a lock.
+    A database in a file has a pool of connections: readers run side by side and beside one writer, each on
+    its own snapshot. One in memory has a single connection behind a lock.
     """
 
     def __init__(self, file: Path | None, *, read_only: bool, first: sqlite3.Connection) -> None:
@@ -101,7 +103,7 @@ class Connections:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that is committed, durably, at the end of the block, and undone where the block raises."""
+        """A transaction, committed durably at the end of the block, and undone where the block raises."""
         self.check_open(writing=True)
         with self._connection(self._lock) as connection:
             connection.execute("BEGIN IMMEDIATE")
@@ -196,7 +198,8 @@ class Connections:
             lock.release()
         if in_child and self._file is not None:
             for connection in self._open:
-                # SQLite forbids even to close a connection that came through a fork: it must never be collected.
+                # SQLite forbids even to close a connection that came through a fork: it must never be
+                # collected.
                 ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
             self._open = set()
             self._idle = deque()

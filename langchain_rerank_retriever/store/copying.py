@@ -15,8 +15,8 @@ def save_copy(connections: Connections, target: Path) -> None:
 
     Args:
         connections: The open store.
-        target: A missing or empty folder, or an earlier store, which is then replaced in one transaction: whoever
-            has it open, in any process, sees either the old one or the new one.
+        target: A missing or empty folder, or an earlier store, which is then replaced in one transaction:
+            whoever has it open, in any process, sees either the old one or the new one.
 
     Raises:
         FormatError: The folder holds something else.
@@ -53,7 +53,7 @@ def _is_replaceable(target: Path) -> bool:
 
 
 def _begin_generation(copy: Path) -> None:
-    """Mark a copy as a line of changes of its own, or who has the replaced store open would not see the difference."""
+    """Make a copy a line of changes of its own; who has the replaced store open then sees the difference."""
     connection = connect(copy)
     try:
         connection.execute("UPDATE state SET generation = ?", (schema.new_generation(),))

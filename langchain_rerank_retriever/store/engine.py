@@ -15,7 +15,8 @@ from langchain_rerank_retriever.protocols import FloatArray
 from . import changes, rows
 from .connections import Connections
 from .model import Model
-from .rows import Entry, State
+from .rows import State
+from .validation import Entry
 from .view import Segment, View
 
 Answer = TypeVar("Answer")
@@ -184,10 +185,10 @@ class Engine:
         if state.space != bound.space or _without_vector(connection, entries, vectors):
             return False
         if probes:
-            rows.write_model(
+            changes.write_model(
                 connection, model=bound.model.name, fingerprint=bound.model.fingerprint, probes=probes
             )
-        rows.put(connection, state, entries, vectors)
+        changes.put(connection, state, entries, vectors)
         return True
 
     def delete(self, ids: Sequence[str]) -> None:
@@ -282,6 +283,6 @@ def _swap(
     keys = rows.vector_keys(connection)
     if any(key not in made for key in keys):
         return None
-    rows.write_model(connection, model=model.name, fingerprint=model.fingerprint, probes=probes)
+    changes.write_model(connection, model=model.name, fingerprint=model.fingerprint, probes=probes)
     changes.replace_vectors(connection, ((key[0], made[key]) for key in keys))
     return rows.read_state(connection).space

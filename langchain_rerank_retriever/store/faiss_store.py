@@ -1,56 +1,53 @@
 """FaissStore: a LangChain VectorStore that does not lose a document."""
 
 import os
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType, TracebackType
 from typing import Any, Literal, Self
 
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.runnables.config import run_in_executor
 
-from langchain_rerank_retriever.errors import InvalidArgumentError, RerankError, StorageError
+from langchain_rerank_retriever.errors import InvalidArgumentError, StorageError
 
 from . import rows, schema
 from .copying import save_copy
 from .engine import Engine
-from .rows import Entry
 from .searching import SearchableStore
 from .validation import (
+    Entry,
     MetadataDefault,
     checked_count,
-    checked_ids,
-    checked_metadatas,
-    checked_texts,
+    checked_entries,
     refuse_unknown,
-    unit_vectors,
     wanted_ids,
 )
-from .verify import VerifyResult, verify
+from .vectors import unit_vectors
 
 
 class FaissStore(SearchableStore):
     """Documents, their vectors and a lexical index, in one folder that survives crashes.
 
-    Every call that changes something is one SQLite transaction: when it returns, it is on the disk; when it raises or
-    the process dies, nothing of it has happened. Searches run on FAISS indexes that are never changed once they
+    Every call that changes something is one SQLite transaction: when it returns, it is on the disk; when
+    it raises or
+    the process dies, nothing of it has happened. Searches run on FAISS indexes that are never changed once
+    they
     are visible, so any number of threads may read and write, and other processes may use the same folder.
 
-    Scores are cosine similarities in [-1, 1], higher is better; equal scores come in order of insertion. A document
-    that is replaced keeps its place in that order.
+    Scores are cosine similarities in [-1, 1], higher is better; equal scores come in order of insertion. A
+    document that is replaced keeps its place in that order.
 
     Args:
-        embeddings: Any LangChain embeddings. The vectors of three probe sentences are stored with the first documents
-            and compared when the store is opened again.
+        embeddings: Any LangChain embeddings. The vectors of three probe sentences are stored with the
+            first documents and compared when the store is opened again.
         path: A folder, made where missing; None keeps everything in memory.
-        index: ``"flat"`` (exact) or ``"auto"`` (chooses flat in this version). None is flat for a new store and
-            whatever it was made with for an existing one.
+        index: ``"flat"`` (exact) or ``"auto"`` (chooses flat in this version). None is flat for a new
+            store and whatever it was made with for an existing one.
         lexical: Whether there is a lexical index for BM25. None is True for a new store.
         blank: ``"keep"`` embeds and stores blank texts like any other, ``"raise"`` refuses them.
-        metadata_default: Called with each metadata value that JSON cannot hold; what it returns is stored. ``str``
-            takes datetimes, paths and numpy values.
+        metadata_default: Called with each metadata value that JSON cannot hold; what it returns is stored.
+            ``str`` takes datetimes, paths and numpy values.
         check_model: False leaves the comparison with the stored probes to the first embedding.
         read_only: Refuse changes; the folder must exist.
 
@@ -102,8 +99,6 @@ class FaissStore(SearchableStore):
             connections.close()
             raise
 
-    # Making and opening -------------------------------------------------------------------------------------------
-
     @classmethod
     def from_texts(
         cls,
@@ -121,8 +116,8 @@ class FaissStore(SearchableStore):
             embedding: LangChain's name for what the constructor calls ``embeddings``.
             metadatas: One per text.
             ids: One per text.
-            **settings: The constructor's keyword arguments, ``path`` among them; others raise TypeError. Where
-                a store lies at ``path``, the texts are added to it.
+            **settings: The constructor's keyword arguments, ``path`` among them; others raise TypeError.
+                Where a store lies at ``path``, the texts are added to it.
         """
         store = cls(embedding, **settings)
         try:
@@ -155,8 +150,8 @@ class FaissStore(SearchableStore):
         """Copy the whole store, as it is at one moment, to a folder.
 
         Args:
-            folder: Missing, empty, or an earlier store, which is replaced in one transaction. A store's own folder
-                needs no saving and is left as it is.
+            folder: Missing, empty, or an earlier store, which is replaced in one transaction. A store's
+                own folder needs no saving and is left as it is.
 
         Raises:
             FormatError: The folder holds something else.
@@ -167,8 +162,6 @@ class FaissStore(SearchableStore):
         if self._path is not None and target.exists() and target.samefile(self._path):
             return
         save_copy(self._engine.connections, target)
-
-    # Changing ---------------------------------------------------------------------------------------------------
 
     def add_texts(
         self,
@@ -185,7 +178,8 @@ class FaissStore(SearchableStore):
 
         Args:
             texts: The texts; none gives ``[]``.
-            metadatas: One dict of JSON values per text, or None. Score keys that a retriever wrote are left out.
+            metadatas: One dict of JSON values per text, or None. Score keys that a retriever wrote are
+                left out.
             ids: One per text; None for one, or for all, has one made. An id may stand in a call only once.
             batch_size: Texts embedded at a time.
             **kwargs: Refused with TypeError.
@@ -266,12 +260,7 @@ class FaissStore(SearchableStore):
         metadatas: Iterable[Mapping[str, Any] | None] | None,
         ids: Sequence[str | None] | None,
     ) -> list[Entry]:
-        checked = checked_texts(texts, blank=self._blank)
-        given = [None] * len(checked) if ids is None else checked_ids(ids, count=len(checked))
-        metadata = checked_metadatas(metadatas, given, self._metadata_default)
-        return [
-            Entry(name or uuid.uuid4().hex, text, data) for name, text, data in zip(given, checked, metadata)
-        ]
+        return checked_entries(texts, metadatas, ids, blank=self._blank, default=self._metadata_default)
 
     def delete(self, ids: list[str] | None = None, **kwargs: Any) -> bool:
         """Delete documents by id; an unknown id is no error.
@@ -300,7 +289,8 @@ class FaissStore(SearchableStore):
     def reembed(self, embeddings: Embeddings) -> None:
         """Embed every document with another model, then change over in one transaction.
 
-        Documents that others add meanwhile are embedded too. Until the change the store answers with the old vectors.
+        Documents that others add meanwhile are embedded too. Until the change the store answers with the
+        old vectors.
 
         Args:
             embeddings: The new model; also used from then on.
@@ -318,62 +308,3 @@ class FaissStore(SearchableStore):
     ) -> list[str]:
         """Async twin of add_embeddings."""
         return await run_in_executor(None, self.add_embeddings, texts, embeddings, metadatas, ids=ids)
-
-    # Looking after ----------------------------------------------------------------------------------------------
-
-    @property
-    def path(self) -> Path | None:
-        """The store's folder; None for a store in memory."""
-        return self._path
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """What the store was made with and whose vectors it holds.
-
-        Keys: ``index``, ``lexical``, ``format``, and ``dimension``, ``model`` and ``fingerprint``, which are None while
-        the store has no model.
-        """
-        with self._engine.snapshot() as snapshot:
-            state = snapshot.state
-        return MappingProxyType(
-            {
-                "index": state.index_kind,
-                "lexical": state.lexical,
-                "dimension": state.dimension,
-                "model": state.model,
-                "fingerprint": state.fingerprint,
-                "format": schema.FORMAT,
-            }
-        )
-
-    def verify(self, deep: bool = False) -> VerifyResult:  # noqa: FBT001, FBT002 - a plain switch
-        """Check that the store is whole.
-
-        Args:
-            deep: Also read every document and vector and compare all that is derived from them.
-
-        Returns:
-            ``ok`` and ``problems``; damage is reported here, not raised.
-        """
-        return verify(self._engine, deep=deep)
-
-    def close(self) -> None:
-        """Let go of the files and the memory; may be called again. Everything else then raises ClosedError."""
-        self._engine.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        index, lexical = self._kinds
-        place = "in memory" if self._path is None else f"path={str(self._path)!r}"
-        try:
-            content = f"documents={len(self)}"
-        except RerankError as error:
-            content = "closed" if self._engine.connections.closed else f"unreadable: {error}"
-        return f"FaissStore({place}, {content}, index={index!r}, lexical={lexical}, model={self._engine.model.name})"

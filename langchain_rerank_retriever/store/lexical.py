@@ -1,4 +1,4 @@
-"""Text to the terms of SQLite's FTS5: stemmed words, and character pairs where words have no spaces or endings cling.
+"""Text to the terms of SQLite's FTS5: stemmed words, and pairs of Korean, Chinese and Japanese characters.
 
 FTS5's own tokenizers stem English (``porter``) but know Korean, Chinese and Japanese only as long runs, or
 as groups of three, too long for most Korean words. So runs of those scripts are cut into overlapping pairs
@@ -23,12 +23,13 @@ _WORD = re.compile(r"[^\W_]+")
 #: which makes them slow, and their weight is close to nothing, which makes them useless.
 STOP_WORDS = frozenset(
     """
-    a about after all also am an and any are as at be because been before being between both but by can could did do
-    does doing during each for from further had has have having he her here hers him his how i if in into is it its
-    just me more most my no nor not of off on once only or other our out over own same she should so some such than
-    that the their them then there these they this those through to too under until up very was we were what when
-    where which while who whom why will with would you your
-    """.split()
+    a about after all also am an and any are as at be because been before being between both but by
+    can could did do does doing during each for from further had has have having he her here hers
+    him his how i if in into is it its just me more most my no nor not of off on once only or other
+    our out over own same she should so some such than that the their them then there these they
+    this those through to too under until up very was we were what when where which while who whom
+    why will with would you your
+    """.split()  # noqa: SIM905 - a list of words reads better as text
 )
 
 

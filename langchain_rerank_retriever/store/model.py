@@ -10,7 +10,7 @@ from langchain_rerank_retriever.errors import InvalidArgumentError, ModelMismatc
 from langchain_rerank_retriever.protocols import Encoder, FloatArray
 
 from .rows import State
-from .validation import unit_query, unit_vectors
+from .vectors import unit_query, unit_vectors
 
 #: Short and long, English and Korean: what changes between two models shows in one of them.
 PROBES = (
@@ -117,8 +117,8 @@ def _describe(name: str | None, fingerprint: str | None, dimension: int | None) 
 
 def _mismatch(detail: str, *, expected: str, got: str) -> ModelMismatchError:
     return ModelMismatchError(
-        f"The store's vectors were made by {expected}, got {got}{detail}. Pass the embeddings that the store was "
-        "made with, or open it with check_model=False and move it to the new model with reembed()",
+        f"The store's vectors were made by {expected}, got {got}{detail}. Pass the embeddings that the store "
+        "was made with, or open it with check_model=False and move it to the new model with reembed()",
         expected=expected,
         got=got,
     )

@@ -1,11 +1,10 @@
-"""The statements: everything that is read from and written to a store's tables, within a transaction of the caller."""
+"""The statements that read a store, each within a transaction of the caller."""
 
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from langchain_core.documents import Document
@@ -13,9 +12,7 @@ from langchain_core.documents import Document
 from langchain_rerank_retriever.errors import FormatError
 from langchain_rerank_retriever.protocols import FloatArray
 
-from .filters import Condition, field_rows
-from .lexical import index_text
-from .validation import dump_metadata
+from .filters import Condition
 from .view import IntArray
 
 #: Rows that are read or embedded at a time.
@@ -49,15 +46,6 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """A document about to be stored."""
-
-    id: str
-    text: str
-    metadata: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
 class Stored:
     """A document as it lies in the table."""
 
@@ -76,15 +64,17 @@ def read_state(connection: sqlite3.Connection) -> State:
     row = connection.execute(
         "SELECT seq, generation, space, dimension, model, fingerprint, index_kind, lexical FROM state"
     ).fetchone()
-    return State(*row[:7], lexical=bool(row[7]))
+    seq, generation, space, dimension, model, fingerprint, index_kind, lexical = row
+    return State(seq, generation, space, dimension, model, fingerprint, index_kind, bool(lexical))
 
 
-def _crc(document_id: str, text: str, metadata: str) -> int:
+def document_crc(document_id: str, text: str, metadata: str) -> int:
+    """Checksum of a document's columns."""
     return zlib.crc32("\0".join((document_id, text, metadata)).encode())
 
 
 def _stored(row: tuple[int, str, str, str, int]) -> Stored:
-    if _crc(*row[1:4]) != row[4]:
+    if document_crc(*row[1:4]) != row[4]:
         raise FormatError(
             f"The document {row[1]!r} is damaged on disk: restore a copy that save_local() made"
         )
@@ -120,7 +110,8 @@ def by_pks(connection: sqlite3.Connection, pks: Sequence[int]) -> list[Stored]:
 def pks_of(connection: sqlite3.Connection, ids: Sequence[str]) -> dict[str, int]:
     """Numbers of the documents that exist among some ids."""
     rows = connection.execute(
-        "SELECT document.id, document.pk FROM json_each(?) AS wanted JOIN document ON document.id = wanted.value",
+        "SELECT document.id, document.pk "
+        "FROM json_each(?) AS wanted JOIN document ON document.id = wanted.value",
         (json.dumps(ids, ensure_ascii=False),),
     )
     return dict(rows.fetchall())
@@ -217,110 +208,3 @@ def removed_since(connection: sqlite3.Connection, seq: int) -> IntArray:
 def read_probes(connection: sqlite3.Connection) -> dict[str, bytes]:
     """The probe sentences and their vectors."""
     return dict(connection.execute("SELECT sentence, vector FROM probe ORDER BY position").fetchall())
-
-
-def write_model(
-    connection: sqlite3.Connection, *, model: str, fingerprint: str | None, probes: Mapping[str, FloatArray]
-) -> None:
-    """Record what makes the vectors from now on."""
-    dimension = next(len(vector) for vector in probes.values())
-    connection.execute(
-        "UPDATE state SET space = space + 1, dimension = ?, model = ?, fingerprint = ?",
-        (dimension, model, fingerprint),
-    )
-    connection.execute("DELETE FROM probe")
-    connection.executemany(
-        "INSERT INTO probe VALUES (?, ?, ?)",
-        [
-            (position, text, vector.astype("<f4").tobytes())
-            for position, (text, vector) in enumerate(probes.items())
-        ],
-    )
-
-
-def put(
-    connection: sqlite3.Connection, state: State, entries: Sequence[Entry], vectors: Mapping[int, FloatArray]
-) -> None:
-    """Add or replace documents.
-
-    Args:
-        connection: In a write transaction.
-        state: As this transaction sees it.
-        entries: The documents, each id once.
-        vectors: Unit vectors by place in ``entries``; a document without one keeps the vector that it has.
-    """
-    existing = by_ids(connection, [entry.id for entry in entries])
-    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'document'").fetchone()
-    following = (row[0] if row else 0) + 1
-    numbers: list[int] = []
-    for entry in entries:
-        stored = existing.get(entry.id)
-        numbers.append(stored.pk if stored else following)
-        following += stored is None
-    fresh = [place for place, entry in enumerate(entries) if _differs(existing.get(entry.id), entry)]
-    forget_terms(connection, state, [existing[entries[i].id] for i in fresh if entries[i].id in existing])
-    _write_documents(connection, state, [(numbers[place], entries[place]) for place in fresh])
-    if vectors:
-        write_vectors(
-            connection, next_seq(connection), ((numbers[i], vector) for i, vector in vectors.items())
-        )
-
-
-def _differs(stored: Stored | None, entry: Entry) -> bool:
-    return stored is None or stored.text != entry.text or stored.metadata != dump_metadata(entry.metadata)
-
-
-def _write_documents(
-    connection: sqlite3.Connection, state: State, documents: Sequence[tuple[int, Entry]]
-) -> None:
-    def document_rows() -> Iterator[tuple[int, str, str, str, int]]:
-        for pk, entry in documents:
-            metadata = dump_metadata(entry.metadata)
-            yield pk, entry.id, entry.text, metadata, _crc(entry.id, entry.text, metadata)
-
-    connection.executemany(
-        "INSERT INTO document VALUES (?, ?, ?, ?, ?) ON CONFLICT (pk) DO UPDATE "
-        "SET text = excluded.text, metadata = excluded.metadata, crc = excluded.crc",
-        document_rows(),
-    )
-    connection.executemany(
-        "INSERT INTO field VALUES (?, ?, ?, ?)",
-        ((*row, pk) for pk, entry in documents for row in field_rows(entry.metadata)),
-    )
-    if state.lexical:
-        connection.executemany(
-            "INSERT INTO lexical (rowid, body) VALUES (?, ?)",
-            ((pk, index_text(entry.text)) for pk, entry in documents),
-        )
-
-
-def forget_terms(connection: sqlite3.Connection, state: State, documents: Sequence[Stored]) -> None:
-    """Take documents out of the metadata and lexical indexes, which hold no list of what belongs to a document."""
-    connection.executemany(
-        "DELETE FROM field WHERE key = ? AND kind = ? AND value = ? AND pk = ?",
-        ((*row, stored.pk) for stored in documents for row in field_rows(json.loads(stored.metadata))),
-    )
-    if state.lexical:
-        connection.executemany(
-            "INSERT INTO lexical (lexical, rowid, body) VALUES ('delete', ?, ?)",
-            ((stored.pk, index_text(stored.text)) for stored in documents),
-        )
-
-
-def write_vectors(
-    connection: sqlite3.Connection, seq: int, vectors: Iterable[tuple[int, FloatArray]]
-) -> None:
-    """Store unit vectors by document number, under the number of the change that they are part of."""
-
-    def vector_rows() -> Iterator[tuple[int, int, bytes, int]]:
-        for pk, vector in vectors:
-            value = vector.astype("<f4", copy=False).tobytes()
-            yield pk, seq, value, zlib.crc32(value)
-
-    connection.executemany("INSERT OR REPLACE INTO vector VALUES (?, ?, ?, ?)", vector_rows())
-
-
-def next_seq(connection: sqlite3.Connection) -> int:
-    """Count a change of the vectors and return its number."""
-    row = connection.execute("UPDATE state SET seq = seq + 1 RETURNING seq").fetchone()
-    return int(row[0])

@@ -20,8 +20,8 @@ INDEX_KINDS = ("flat", "auto")
 _PAGE_SIZE = 16384
 _MAGIC = b"SQLite format 3\0"
 
-#: ``seq`` counts changes of vectors; ``generation`` is drawn anew when they cannot be followed one by one; ``space``
-#: counts the models. Numbers of documents are never used twice.
+#: ``seq`` counts changes of vectors; ``generation`` is drawn anew when they cannot be followed one by one;
+#: ``space`` counts the models. Numbers of documents are never used twice.
 _TABLES = f"""
 CREATE TABLE state (
     one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL, generation INTEGER NOT NULL,
@@ -79,7 +79,8 @@ def _check_format(application: int, version: int, file: Path) -> None:
         raise FormatError(f"{file} is a database of another program")
     if version > FORMAT:
         raise FormatError(
-            f"{file} has format {version}, and this version of the package reads up to {FORMAT}: upgrade the package"
+            f"{file} has format {version}, and this version of the package reads up to {FORMAT}: "
+            "upgrade the package"
         )
 
 
@@ -95,7 +96,8 @@ def open_connections(
     """
     if index is not None and index not in INDEX_KINDS:
         raise InvalidArgumentError(
-            f"index must be one of {', '.join(INDEX_KINDS)}, got {index!r}: other kinds are not in this version"
+            f"index must be one of {', '.join(INDEX_KINDS)}, got {index!r}: "
+            "other kinds are not in this version"
         )
     file = None if path is None else path / FILE_NAME
     where = "memory" if path is None else str(path)
@@ -174,7 +176,8 @@ def _check_settings(
     stored_index, stored_lexical = connection.execute("SELECT index_kind, lexical FROM state").fetchone()
     if index not in (None, "auto", stored_index):
         raise InvalidArgumentError(
-            f"The store at {where} was made with index={stored_index!r}, got index={index!r}: leave it out, or make a new store"
+            f"The store at {where} was made with index={stored_index!r}, got index={index!r}: "
+            "leave it out, or make a new store"
         )
     if lexical is not None and bool(lexical) != bool(stored_lexical):
         raise InvalidArgumentError(

@@ -1,69 +1,25 @@
-"""What a store answers: LangChain's searches, lexical search, and scores for given documents."""
+"""What a store answers to a vector: LangChain's searches, and scores for given documents."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from langchain_core.documents import Document
-from langchain_core.embeddings import Embeddings
-from langchain_core.runnables.config import run_in_executor
-from langchain_core.vectorstores import VectorStore
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
 from langchain_rerank_retriever.errors import InvalidArgumentError
 from langchain_rerank_retriever.protocols import FloatArray
 
 from . import rows
-from .engine import Engine, Snapshot
+from .engine import Snapshot
 from .filters import Condition, compile_filter
-from .lexical import match_expression
-from .validation import checked_count, checked_query, refuse_unknown, unit_query, wanted_ids
-
-Filter = Mapping[str, Any]
-Scored = list[tuple[Document, float]]
+from .reading import Filter, ReadableStore, Scored, only_documents
+from .validation import checked_count, checked_query, refuse_unknown, wanted_ids
+from .vectors import unit_query
 
 
-class SearchableStore(VectorStore):
-    """The reading half of FaissStore; every answer shows one state of the store."""
-
-    _engine: Engine
-
-    @property
-    def embeddings(self) -> Embeddings:
-        """The model that queries and documents are embedded with."""
-        return self._engine.model.embeddings
-
-    def __len__(self) -> int:
-        with self._engine.snapshot() as snapshot:
-            return len(snapshot.view)
-
-    def __bool__(self) -> bool:
-        # Without this an empty store would be false, and `store or default` would drop it.
-        return True
-
-    def documents(self) -> Iterator[Document]:
-        """Every document in order of insertion, a few hundred in memory at a time.
-
-        Changes made while iterating are seen from the next few hundred on.
-        """
-        last = 0
-        while True:
-            with self._engine.snapshot() as snapshot:
-                page = rows.after(snapshot.connection, last, rows.BATCH)
-            if not page:
-                return
-            last = page[-1].pk
-            for stored in page:
-                yield stored.document()
-
-    def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
-        """Documents by id, in the order of the ids, each once; an unknown id is left out."""
-        wanted = wanted_ids(ids, method="get_by_ids()")
-        with self._engine.snapshot() as snapshot:
-            found = rows.by_ids(snapshot.connection, wanted)
-        return [found[document_id].document() for document_id in wanted if document_id in found]
-
-    # Dense ------------------------------------------------------------------------------------------------------
+class SearchableStore(ReadableStore):
+    """The reading half of FaissStore."""
 
     def embed_query(self, text: str) -> FloatArray:
         """A query's vector as the store uses it: checked, of length one, shape ``(d,)``, float32.
@@ -89,7 +45,7 @@ class SearchableStore(VectorStore):
             **kwargs: Refused with TypeError.
         """
         refuse_unknown("similarity_search", kwargs)
-        return _documents(self.similarity_search_with_score(query, k, filter))
+        return only_documents(self.similarity_search_with_score(query, k, filter))
 
     def similarity_search_with_score(
         self,
@@ -114,7 +70,7 @@ class SearchableStore(VectorStore):
     ) -> list[Document]:
         """As similarity_search, for a query vector of any length above zero."""
         refuse_unknown("similarity_search_by_vector", kwargs)
-        return _documents(self.similarity_search_with_score_by_vector(embedding, k, filter))
+        return only_documents(self.similarity_search_with_score_by_vector(embedding, k, filter))
 
     def similarity_search_with_score_by_vector(
         self,
@@ -126,7 +82,8 @@ class SearchableStore(VectorStore):
         """As similarity_search_with_score, for a query vector, shape ``(d,)``.
 
         Raises:
-            InvalidArgumentError: The vector has another dimension than the store, is not finite, or is all zero.
+            InvalidArgumentError: The vector has another dimension than the store, is not finite, or is all
+                zero.
         """
         refuse_unknown("similarity_search_with_score_by_vector", kwargs)
         vector, count, condition = unit_query(embedding), checked_count(k, "k"), compile_filter(filter)
@@ -208,80 +165,6 @@ class SearchableStore(VectorStore):
             _check_dimension(vector, snapshot)
             return choose(snapshot, vector, condition)
 
-    # Lexical ----------------------------------------------------------------------------------------------------
-
-    def lexical_search(
-        self,
-        query: str,
-        k: int = 4,
-        filter: Filter | None = None,  # noqa: A002 - LangChain's name
-    ) -> list[Document]:
-        """The k documents that share the most telling terms with a query, best first.
-
-        Args:
-            query: Any text, taken as a bag of words; one without a word gives ``[]``.
-            k: How many, at least 1; fewer where fewer documents have a term of the query.
-            filter: Conditions on the metadata, applied before the search.
-
-        Raises:
-            InvalidArgumentError: The store was made with ``lexical=False``.
-        """
-        return _documents(self.lexical_search_with_score(query, k, filter))
-
-    def lexical_search_with_score(
-        self,
-        query: str,
-        k: int = 4,
-        filter: Filter | None = None,  # noqa: A002 - LangChain's name
-    ) -> Scored:
-        """As lexical_search, with BM25 scores above 0, higher is better."""
-        expression = match_expression(checked_query(query))
-        count, condition = checked_count(k, "k"), compile_filter(filter)
-        with self._engine.snapshot() as snapshot:
-            _check_lexical(snapshot)
-            if not expression:
-                return []
-            hits = rows.lexical_matches(snapshot.connection, expression, k=count, condition=condition)
-            found = rows.by_pks(snapshot.connection, [pk for pk, _ in hits])
-        return [(stored.document(), score) for stored, (_, score) in zip(found, hits)]
-
-    def lexical_scores(self, query: str, ids: Sequence[str]) -> dict[str, float]:
-        """BM25 scores of given documents: the very numbers that lexical_search would give them.
-
-        Args:
-            query: Any text.
-            ids: Document ids; an unknown one is left out of the result, one without a term of the query has 0.0.
-        """
-        expression = match_expression(checked_query(query))
-        wanted = wanted_ids(ids, method="lexical_scores()")
-        with self._engine.snapshot() as snapshot:
-            _check_lexical(snapshot)
-            found = rows.pks_of(snapshot.connection, wanted)
-            scores = (
-                rows.lexical_scores(snapshot.connection, expression, list(found.values()))
-                if expression
-                else {}
-            )
-        return {name: scores.get(found[name], 0.0) for name in wanted if name in found}
-
-    async def alexical_search(
-        self,
-        query: str,
-        k: int = 4,
-        filter: Filter | None = None,  # noqa: A002 - LangChain's name
-    ) -> list[Document]:
-        """Async twin of lexical_search."""
-        return await run_in_executor(None, self.lexical_search, query, k, filter)
-
-    async def alexical_search_with_score(
-        self,
-        query: str,
-        k: int = 4,
-        filter: Filter | None = None,  # noqa: A002 - LangChain's name
-    ) -> Scored:
-        """Async twin of lexical_search_with_score."""
-        return await run_in_executor(None, self.lexical_search_with_score, query, k, filter)
-
 
 class _Diverse:
     """Maximal marginal relevance with its settings checked."""
@@ -289,11 +172,7 @@ class _Diverse:
     def __init__(self, k: int, fetch_k: int, lambda_mult: float) -> None:
         self._k = checked_count(k, "k")
         self._fetch_k = max(self._k, checked_count(fetch_k, "fetch_k"))
-        if (
-            isinstance(lambda_mult, bool)
-            or not isinstance(lambda_mult, int | float)
-            or not 0 <= lambda_mult <= 1
-        ):
+        if isinstance(lambda_mult, bool) or not 0 <= lambda_mult <= 1:
             raise InvalidArgumentError(f"lambda_mult must be a number from 0 to 1, got {lambda_mult!r}")
         self._lambda = float(lambda_mult)
 
@@ -309,10 +188,6 @@ class _Diverse:
 def relevance(cosine: float) -> float:
     """A cosine similarity as a number from 0 to 1."""
     return (1.0 + cosine) / 2.0
-
-
-def _documents(scored: Scored) -> list[Document]:
-    return [document for document, _ in scored]
 
 
 def _best(
@@ -336,8 +211,3 @@ def _check_dimension(vector: FloatArray, snapshot: Snapshot) -> None:
         raise InvalidArgumentError(
             f"The query vector has {len(vector)} dimensions, the store's vectors have {dimension}"
         )
-
-
-def _check_lexical(snapshot: Snapshot) -> None:
-    if not snapshot.state.lexical:
-        raise InvalidArgumentError("This store has no lexical index: it was made with lexical=False")

@@ -2,19 +2,50 @@
 
 import json
 import math
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from langchain_rerank_retriever.errors import InvalidArgumentError, InvalidDocumentError
-from langchain_rerank_retriever.protocols import SCORE_KEYS, FloatArray
+from langchain_rerank_retriever.protocols import SCORE_KEYS
 
 MAX_DEPTH = 100
 _MAX_INT, _MIN_INT = 2**63 - 1, -(2**63)
 
 #: Turns a value that JSON cannot hold into one that it can.
 MetadataDefault = Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A document about to be stored; its metadata is clean."""
+
+    id: str
+    text: str
+    metadata: dict[str, Any]
+
+
+def checked_entries(
+    texts: Iterable[str],
+    metadatas: Iterable[Mapping[str, Any] | None] | None,
+    ids: Sequence[str | None] | None,
+    *,
+    blank: str,
+    default: MetadataDefault | None,
+) -> list[Entry]:
+    """The documents of one call, all of them fit to be stored; ids are made where there are none.
+
+    Raises:
+        InvalidArgumentError: Not as many ids or metadata as texts.
+        InvalidDocumentError: Naming the document and what is wrong with it.
+    """
+    checked = checked_texts(texts, blank=blank)
+    given = [None] * len(checked) if ids is None else checked_ids(ids, count=len(checked))
+    metadata = checked_metadatas(metadatas, given, default)
+    return [Entry(name or uuid.uuid4().hex, text, data) for name, text, data in zip(given, checked, metadata)]
 
 
 def refuse_unknown(function: str, unknown: Mapping[str, Any]) -> None:
@@ -68,8 +99,8 @@ def checked_texts(texts: Iterable[str], *, blank: str) -> list[str]:
             )
         if not is_encodable(text):
             raise InvalidDocumentError(
-                f"The text at position {position} holds a lone surrogate, which is no character and cannot be "
-                "stored: repair it with text.encode('utf-8', 'replace').decode()"
+                f"The text at position {position} holds a lone surrogate, which is no character and cannot "
+                "be stored: repair it with text.encode('utf-8', 'replace').decode()"
             )
         if blank == "raise" and not text.strip():
             raise InvalidDocumentError(
@@ -108,7 +139,8 @@ def _check_id(document_id: object, position: int) -> None:
         raise InvalidDocumentError(f"The id at position {position} is empty: leave it None to have one made")
     if "\0" in document_id or not is_encodable(document_id):
         raise InvalidDocumentError(
-            f"The id {document_id!r} at position {position} holds a NUL or a lone surrogate, which cannot be stored"
+            f"The id {document_id!r} at position {position} holds a NUL or a lone surrogate, "
+            "which cannot be stored"
         )
 
 
@@ -223,63 +255,3 @@ def _problem(value: object) -> str:
 def dump_metadata(metadata: Mapping[str, Any]) -> str:
     """The stored form of a clean metadata dictionary; key order is kept."""
     return json.dumps(metadata, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
-
-def unit_vectors(vectors: Any, *, count: int, first: int = 0) -> FloatArray:
-    """Check document vectors and scale them to length one.
-
-    Args:
-        vectors: Shape ``(count, d)``: nested lists or an array of any real type; not changed.
-        count: How many there must be.
-        first: Position of the first of them within the call, for the messages.
-
-    Returns:
-        Shape ``(count, d)``, float32, C-contiguous.
-
-    Raises:
-        InvalidDocumentError: Not one vector per text, rows of different lengths, or a row that is
-            not finite or is all zero.
-    """
-    try:
-        array = np.asarray(vectors, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InvalidDocumentError(
-            f"The vectors are no table of numbers with rows of one length: {error}"
-        ) from error
-    if array.ndim != 2 or len(array) != count or array.shape[1] == 0:
-        raise InvalidDocumentError(
-            f"Expected one vector per text, shape ({count}, dimension), got an array of shape {array.shape}"
-        )
-    bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
-    if bad.size:
-        raise InvalidDocumentError(f"The vector at position {first + bad[0]} holds NaN or infinite numbers")
-    # Scaling by the largest entry first keeps the squares within the range of a float.
-    largest = np.abs(array).max(axis=1, keepdims=True)
-    zero = np.flatnonzero(largest[:, 0] == 0)
-    if zero.size:
-        raise InvalidDocumentError(
-            f"The vector at position {first + zero[0]} is all zero, so it has no direction"
-        )
-    scaled = array / largest
-    unit: FloatArray = np.ascontiguousarray(
-        scaled / np.linalg.norm(scaled, axis=1, keepdims=True), dtype=np.float32
-    )
-    return unit
-
-
-def unit_query(vector: Any) -> FloatArray:
-    """Check a query vector and scale it to length one: shape ``(d,)``, float32.
-
-    Raises:
-        InvalidArgumentError: Not one row of finite numbers, or all zero.
-    """
-    try:
-        array = np.asarray(vector, dtype=np.float64)
-        if array.ndim != 1:
-            raise InvalidArgumentError(f"A query vector has the shape (dimension,), got {array.shape}")
-        return unit_vectors(array[None], count=1)[0]
-    except (TypeError, ValueError) as error:
-        if isinstance(error, InvalidArgumentError):
-            raise
-        reason = str(error).replace("The vector at position 0", "it")
-        raise InvalidArgumentError(f"The query vector cannot be used: {reason}") from error

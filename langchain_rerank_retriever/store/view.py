@@ -106,8 +106,9 @@ class Segment:
         parameters = None
         if mask is not None:
             bits = np.packbits(mask, bitorder="little")
-            selector = faiss.IDSelectorBitmap(bits)
-            parameters = faiss.SearchParameters(sel=selector)
+            # faiss annotates the C++ constructors; these are the Python ones around them.
+            selector = faiss.IDSelectorBitmap(bits)  # type: ignore[call-arg, arg-type]
+            parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
         scores, rows = self.index.search(query[None], wanted, params=parameters)
         return rows[0], scores[0], wanted == available
 
@@ -196,14 +197,16 @@ class View:
 
 
 def _cosines(vectors: FloatArray, query: FloatArray) -> ScoreArray:
-    # Products summed row by row in float64: unlike a matrix product, a row's sum does not depend on the rows around
+    # Products summed row by row in float64: unlike a matrix product, a row's sum does not depend on the
+    # rows around
     # it, so a score is the same to the last bit whichever segment or batch the document stands in.
     sums = (vectors.astype(np.float64) * query.astype(np.float64)).sum(axis=1)
-    return np.clip(sums, -1.0, 1.0)
+    clipped: ScoreArray = np.clip(sums, -1.0, 1.0)
+    return clipped
 
 
 def _merged(segments: list[Segment]) -> list[Segment]:
-    """Keep segments few: each at least twice the next, none mostly dead. A row is copied log(n) times in its life."""
+    """Keep segments few: each at least twice the next, none mostly dead. So a row is copied log(n) times."""
     kept: list[Segment] = []
     for segment in segments:
         current = segment

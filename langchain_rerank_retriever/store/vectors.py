@@ -1,0 +1,69 @@
+"""Vectors as the store keeps them: checked, float32, of length one."""
+
+from typing import Any
+
+import numpy as np
+
+from langchain_rerank_retriever.errors import InvalidArgumentError, InvalidDocumentError
+from langchain_rerank_retriever.protocols import FloatArray
+
+
+def unit_vectors(vectors: Any, *, count: int, first: int = 0) -> FloatArray:
+    """Check document vectors and scale them to length one.
+
+    Args:
+        vectors: Shape ``(count, d)``: nested lists or an array of any real type; not changed.
+        count: How many there must be.
+        first: Position of the first of them within the call, for the messages.
+
+    Returns:
+        Shape ``(count, d)``, float32, C-contiguous.
+
+    Raises:
+        InvalidDocumentError: Not one vector per text, rows of different lengths, or a row that is
+            not finite or is all zero.
+    """
+    try:
+        array = np.asarray(vectors, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidDocumentError(
+            f"The vectors are no table of numbers with rows of one length: {error}"
+        ) from error
+    if array.ndim != 2 or len(array) != count or array.shape[1] == 0:
+        raise InvalidDocumentError(
+            f"Expected one vector per text, shape ({count}, dimension), got an array of shape {array.shape}"
+        )
+    bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
+    if bad.size:
+        raise InvalidDocumentError(f"The vector at position {first + bad[0]} holds NaN or infinite numbers")
+    # Scaling by the largest entry first keeps the squares within the range of a float.
+    largest = np.abs(array).max(axis=1, keepdims=True)
+    zero = np.flatnonzero(largest[:, 0] == 0)
+    if zero.size:
+        raise InvalidDocumentError(
+            f"The vector at position {first + zero[0]} is all zero, so it has no direction"
+        )
+    scaled = array / largest
+    unit: FloatArray = np.ascontiguousarray(
+        scaled / np.linalg.norm(scaled, axis=1, keepdims=True), dtype=np.float32
+    )
+    return unit
+
+
+def unit_query(vector: Any) -> FloatArray:
+    """Check a query vector and scale it to length one: shape ``(d,)``, float32.
+
+    Raises:
+        InvalidArgumentError: Not one row of finite numbers, or all zero.
+    """
+    try:
+        array = np.asarray(vector, dtype=np.float64)
+        if array.ndim != 1:
+            raise InvalidArgumentError(f"A query vector has the shape (dimension,), got {array.shape}")
+        unit: FloatArray = unit_vectors(array[None], count=1)[0]
+    except (TypeError, ValueError) as error:
+        if isinstance(error, InvalidArgumentError):
+            raise
+        reason = str(error).replace("The vector at position 0", "it")
+        raise InvalidArgumentError(f"The query vector cannot be used: {reason}") from error
+    return unit
