@@ -1,0 +1,152 @@
+"""A cross-encoder: one logit for a query and a passage that it reads together."""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from langchain_core.cross_encoders import BaseCrossEncoder
+
+from langchain_rerank_retriever.errors import InvalidArgumentError
+from langchain_rerank_retriever.protocols import PairScores
+from langchain_rerank_retriever.runtime.backend import Output
+from langchain_rerank_retriever.runtime.loading import resolve_folder
+from langchain_rerank_retriever.runtime.pair_encoder import default_prompt, load_pair_encoder
+from langchain_rerank_retriever.runtime.rows import rows_for
+from langchain_rerank_retriever.runtime.select import BackendName, Precision, check_positive
+from langchain_rerank_retriever.runtime.served import Placement, ServedModel
+from langchain_rerank_retriever.runtime.texts import check_pairs
+
+if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder
+
+#: The candidates of one query go ahead of bulk scoring; more pairs than this are bulk scoring.
+URGENT_PAIRS = 128
+
+KIND = "pair"
+
+
+class CrossEncoderScorer(ServedModel, BaseCrossEncoder):
+    """Scores (query, passage) pairs; higher is more relevant.
+
+    Scores are logits, whatever activation the model was saved with: 0 is even odds for a model trained with binary
+    cross-entropy, and only their order means anything for other models. Safe to share between threads and event
+    loops: all calls meet in one worker. The model is loaded at once, so that mistakes show here.
+
+    Args:
+        model_name: A local folder or a hub name, of a sequence-classification model or of a cross-encoder made of
+            sentence-transformers' modules. Local files are tried before the network.
+        max_length: Tokens after which a pair is cut; ``None`` is the model's own. Never beyond its positions.
+        device: For instance ``"cpu"`` or ``"cuda:1"``; ``None`` takes a GPU where there is one.
+        backend: ``"auto"`` or ``"torch"``.
+        precision: Of the language model. ``"auto"``: half on a GPU; bf16 on a CPU where that is measured faster.
+        batch_size: Largest number of pairs in a batch; ``None`` leaves it to the token budget.
+        threads: CPU threads for torch, a setting of the whole process; ``None`` leaves it alone.
+        long_documents: ``"truncate"`` reads the beginning of a long passage; ``"max"`` reads all of it in
+            overlapping windows and keeps the best window's score, at a proportionate cost.
+
+    Raises:
+        InvalidArgumentError: A wrong setting.
+        ModelLoadError: No model there, none that can be loaded, or one without a trained head.
+    """
+
+    def __init__(
+        self,
+        model_name: str | Path,
+        *,
+        max_length: int | None = None,
+        device: str | None = None,
+        backend: BackendName = "auto",
+        precision: Precision = "auto",
+        batch_size: int | None = None,
+        threads: int | None = None,
+        long_documents: Literal["truncate", "max"] = "truncate",
+    ) -> None:
+        placement = Placement(device, backend, precision, batch_size, threads)
+        placement.check()
+        check_positive("max_length", max_length)
+        if long_documents not in ("truncate", "max"):
+            raise InvalidArgumentError(
+                f"long_documents: expected 'truncate' or 'max', got {long_documents!r}."
+            )
+        folder = resolve_folder(model_name, organization="cross-encoder")
+        self._asked_length = max_length
+        settings = {
+            "model_name": str(model_name),
+            "max_length": max_length,
+            "device": device,
+            "backend": backend,
+            "precision": precision,
+            "batch_size": batch_size,
+            "threads": threads,
+            "long_documents": long_documents,
+        }
+        super().__init__(settings, folder)
+        self._load(placement, windows=long_documents == "max")
+
+    def _load(self, placement: Placement, *, windows: bool) -> None:
+        loaded = load_pair_encoder(self._folder, max_length=self._asked_length)
+        prompts = {KIND: default_prompt(loaded)}
+        self._max_length = loaded.max_seq_length
+        try:
+            rows = rows_for(loaded, prompts, windows=windows)
+        except ValueError as error:
+            raise InvalidArgumentError(
+                f"long_documents='max' cannot be used with this model: {error}."
+            ) from error
+        identity = {"prompts": prompts, "max_length": self._max_length, "windows": windows}
+        self._serve(loaded, rows, placement, output="scores", identity=identity)
+
+    @property
+    def max_length(self) -> int | None:
+        """Tokens after which a pair is cut, ``None`` where it is never cut."""
+        return self._max_length
+
+    def score(self, text_pairs: Sequence[tuple[str, str]]) -> list[float]:  # type: ignore[override] # accepts more
+        """Return one logit a (query, passage) pair, in their order; an empty list gives an empty list.
+
+        Raises:
+            InvalidArgumentError: Not a list of pairs of valid texts; nothing has run.
+            ScoringError: The model gave NaN or infinity.
+            ClosedError: After ``close``.
+        """
+        scores: list[float] = self.score_pairs(text_pairs).scores.tolist()
+        return scores
+
+    async def ascore(self, text_pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """Score without blocking the event loop; cancelling drops what has not run yet. See ``score``."""
+        scores: list[float] = (await self.ascore_pairs(text_pairs)).scores.tolist()
+        return scores
+
+    def score_pairs(self, text_pairs: Sequence[tuple[str, str]]) -> PairScores:
+        """Score pairs and tell which were longer than the model reads; see ``score`` for the errors.
+
+        Returns:
+            One logit a pair. ``truncated`` says that part of the pair was not read; with
+            ``long_documents="max"`` only an overlong query is ever cut.
+        """
+        future = self._submit(text_pairs)
+        return _pair_scores(None if future is None else future.result())
+
+    async def ascore_pairs(self, text_pairs: Sequence[tuple[str, str]]) -> PairScores:
+        """Score pairs without blocking the event loop. See ``score_pairs``."""
+        future = self._submit(text_pairs)
+        return _pair_scores(None if future is None else await asyncio.wrap_future(future))
+
+    def load_trainable(self) -> "CrossEncoder":
+        """Load a fresh float32 cross-encoder on the CPU with the same length, whose ``predict`` gives logits."""
+        return load_pair_encoder(self._folder, max_length=self._asked_length)
+
+    def _submit(self, text_pairs: Sequence[tuple[str, str]]) -> Future[Output] | None:
+        pairs = check_pairs(text_pairs)
+        if not pairs:
+            return None
+        return self._worker.submit(pairs, KIND, urgent=len(pairs) <= URGENT_PAIRS)
+
+
+def _pair_scores(output: Output | None) -> PairScores:
+    if output is None:
+        return PairScores(np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.bool_))
+    return PairScores(output.values, output.truncated)

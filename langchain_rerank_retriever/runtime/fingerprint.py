@@ -1,0 +1,85 @@
+"""The identity of a loaded model: equal for equal behaviour, wherever the files lie and whatever runs them."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sentence_transformers.base.model import BaseModel
+
+#: What the weights do not say about a language model. A short list, because a library that adds a key to its
+#: configurations with its next version must not change every fingerprint.
+CONFIG_KEYS = (
+    "model_type",
+    "hidden_act",
+    "hidden_activation",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "layer_norm_eps",
+    "is_causal",
+)
+
+#: Shows lower-casing, accents, scripts, digits and white space; a tokenizer's file format may change between
+#: versions of its library, what it does to these must not.
+PROBE_TEXTS = (
+    "Hello, World! The quick brown fox jumps over 13 lazy dogs.",
+    "Crème BRÛLÉE — naïve façade, Straße, İstanbul",
+    "나만의 데이터에 맞는 임베딩 모델을 만들기",
+    "北京 東京 ｆｕｌｌ　ｗｉｄｔｈ",
+    "  two  spaces\tand\na line  ",
+    "https://example.org/a?b=c&d=1_000 foo_bar.baz()",
+)
+
+
+def fingerprint(model: "BaseModel", settings: Mapping[str, Any]) -> str:
+    """Hash a float32 model on the CPU, before it is cast.
+
+    Args:
+        model: Its modules' classes, settings and weights count, and what its tokenizer does.
+        settings: What else decides the values: prompts, lengths, dimension. JSON.
+
+    Returns:
+        SHA-256 as 64 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    description = {
+        "settings": dict(settings),
+        "modules": [_describe(module) for module in model.children()],
+        "tokenizer": _tokenizer(model),
+    }
+    digest.update(json.dumps(description, sort_keys=True, ensure_ascii=False).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        values = tensor.detach().cpu().float().contiguous() if tensor.is_floating_point() else tensor.cpu()
+        digest.update(f"{name}{tuple(values.shape)}".encode())
+        digest.update(values.numpy().data)
+    return digest.hexdigest()
+
+
+def _describe(module: Any) -> dict[str, Any]:
+    config = getattr(getattr(module, "model", None), "config", None)
+    if config is not None:
+        known = {key: getattr(config, key, None) for key in CONFIG_KEYS}
+        return {"class": type(module).__name__, **known}
+    read = getattr(module, "get_config_dict", None)
+    settings = read() if callable(read) else {}
+    return {"class": type(module).__name__, "config": json.loads(json.dumps(settings, default=str))}
+
+
+def _tokenizer(model: "BaseModel") -> dict[str, Any]:
+    tokenizer = getattr(model[0], "tokenizer", None)
+    if tokenizer is None or not hasattr(tokenizer, "get_vocab"):
+        return {}
+    vocabulary = hashlib.sha256()
+    for word, number in sorted(tokenizer.get_vocab().items()):
+        vocabulary.update(f"{word}\0{number}\n".encode())
+    return {
+        "vocabulary": vocabulary.hexdigest(),
+        "probes": [_ids(tokenizer, text) for text in PROBE_TEXTS],
+    }
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    if callable(tokenizer):
+        return [int(number) for number in tokenizer(text)["input_ids"]]
+    return [int(number) for number in tokenizer.encode(text).ids]

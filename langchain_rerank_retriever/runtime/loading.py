@@ -1,0 +1,218 @@
+"""From a model name to a folder with safetensors weights, and from the folder to sentence-transformers' object."""
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from langchain_rerank_retriever.errors import InvalidArgumentError, ModelLoadError
+
+if TYPE_CHECKING:
+    from sentence_transformers.base.model import BaseModel
+
+logger = logging.getLogger(__name__)
+
+#: What a model needs of its repository; leaves out exports to other formats and weights that are pickles.
+HUB_FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "*.md", "*.jinja")
+#: Exports to other formats that some repositories carry as folders.
+HUB_IGNORED = ("onnx/*", "openvino/*", "*.onnx")
+HUB_TIMEOUT_SECONDS = 10.0
+
+Model = TypeVar("Model", bound="BaseModel")
+
+
+def resolve_folder(model_name: Any, *, organization: str) -> Path:
+    """Find the folder of a model: a local folder, else the local hub cache, else a download.
+
+    Args:
+        model_name: A folder or a hub name.
+        organization: Put before a hub name that has none, as sentence-transformers does.
+
+    Raises:
+        InvalidArgumentError: Not a name.
+        ModelLoadError: Nothing there; the message says where was looked.
+    """
+    if not isinstance(model_name, str | Path) or not str(model_name).strip():
+        raise InvalidArgumentError(f"model_name: expected a folder or a hub name, got {model_name!r}.")
+    name = str(model_name)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        folder = path.resolve()
+    elif path.exists():
+        raise ModelLoadError(f"'{name}' is a file. Expected a folder with a model, or a hub name.")
+    elif _looks_like_a_path(name):
+        raise ModelLoadError(
+            f"There is no folder '{name}'. Check the path, or give a hub name 'owner/model'."
+        )
+    else:
+        folder = _from_hub(name, organization)
+    check_folder(folder, name)
+    return folder
+
+
+def check_folder(folder: Path, name: str) -> None:
+    """Refuse a folder that has no safe weights, before anything is loaded from it.
+
+    Raises:
+        ModelLoadError: No weights at all, or weights that only unpickling could read.
+    """
+    for part in [folder, *_module_folders(folder, name)]:
+        pickled = sorted(part.glob("pytorch_model*.bin")) if part.is_dir() else []
+        if pickled and not any(part.glob("*.safetensors")):
+            raise ModelLoadError(
+                f"'{name}' has its weights in '{pickled[0].relative_to(folder)}', a pickle file that can run code. "
+                "Expected model.safetensors: load it once with transformers on a machine you trust and save it "
+                "again with save_pretrained()."
+            )
+    if not any(folder.rglob("*.safetensors")):
+        inside = sorted(entry.name for entry in folder.iterdir())
+        content = f"it holds {', '.join(inside[:8])}" if inside else "it is empty"
+        raise ModelLoadError(
+            f"The folder '{name}' has no model weights: expected model.safetensors, but {content}. "
+            "Give the folder that save() or save_pretrained() wrote."
+        )
+
+
+def load_model(cls: type[Model], folder: Path, **kwargs: Any) -> Model:
+    """Load a sentence-transformers object on the CPU in float32: from this folder only, running none of its code.
+
+    Raises:
+        ModelLoadError: The folder's files do not make a model; says what the libraries said.
+    """
+    import torch
+    from safetensors import SafetensorError
+
+    try:
+        with _quiet():
+            model = cls(
+                str(folder),
+                device="cpu",
+                local_files_only=True,
+                trust_remote_code=False,
+                model_kwargs={"use_safetensors": True, "dtype": torch.float32},
+                **kwargs,
+            )
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        ImportError,
+        SafetensorError,
+    ) as error:
+        raise ModelLoadError(
+            f"The model in '{folder}' cannot be loaded ({type(error).__name__}: {error})."
+        ) from error
+    model.eval()
+    return model
+
+
+def position_limit(model: "BaseModel") -> int | None:
+    """Return the longest input that the language model has positions for, ``None`` where there is no limit.
+
+    Models of RoBERTa's family count positions from ``padding_idx + 1``, so two of their places are never used;
+    one token too many is an index out of range, which on a GPU spoils the whole process.
+    """
+    language_model = model.transformers_model
+    config = getattr(language_model, "config", None)
+    limit = getattr(config, "max_position_embeddings", None)
+    if language_model is None or not isinstance(limit, int) or limit < 1:
+        return None
+    for name, module in language_model.named_modules():
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            return limit - int(module.padding_idx) - 1  # type: ignore[arg-type] # checked on the line above
+    return limit
+
+
+def clamp_length(model: "BaseModel", wanted: int | None, name: str) -> int | None:
+    """Set the longest input to ``wanted``, or leave the model's own, but never beyond its positions.
+
+    Returns:
+        The length in tokens that is now set; ``None`` where the model has no limit.
+    """
+    limit = position_limit(model)
+    length = model.max_seq_length if wanted is None else wanted
+    if limit is not None and (length is None or length > limit):
+        if wanted is not None:
+            logger.warning("%s=%d is more than the model reads; it is set to %d.", name, wanted, limit)
+        length = limit
+    if length is not None and length != model.max_seq_length:
+        model.max_seq_length = length
+    return length
+
+
+def _looks_like_a_path(name: str) -> bool:
+    return name.startswith((".", "/", "~")) or name.endswith("/") or name.count("/") > 1 or "\\" in name
+
+
+def _module_folders(folder: Path, name: str) -> list[Path]:
+    listing = folder / "modules.json"
+    if not listing.is_file():
+        return []
+    try:
+        modules = json.loads(listing.read_text(encoding="utf-8"))
+        return [folder / module["path"] for module in modules if module["path"]]
+    except (ValueError, TypeError, LookupError) as error:
+        raise ModelLoadError(
+            f"'{name}': modules.json cannot be read ({error}). Save the model again."
+        ) from error
+
+
+def _from_hub(name: str, organization: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+    from sentence_transformers.util.misc import ORIGINAL_TRANSFORMER_MODELS
+
+    full = name
+    if "/" not in name and name.lower() not in ORIGINAL_TRANSFORMER_MODELS:
+        full = f"{organization}/{name}"
+    try:
+        cached = Path(snapshot_download(full, local_files_only=True))
+        if any(cached.rglob("*.safetensors")):
+            return cached
+    except LocalEntryNotFoundError:
+        pass
+    except HFValidationError as error:
+        raise ModelLoadError(f"'{name}' is neither a folder nor a hub name ({error}).") from error
+    return _download(full, name)
+
+
+def _download(full: str, name: str) -> Path:
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+    from huggingface_hub.utils import httpx
+
+    looked = f"There is no folder '{name}', and the local hub cache has no complete model '{full}'"
+    fix = "Give the path of a local folder, or load it once where the hub can be reached."
+    try:
+        # One request with a time limit and without retries tells at once whether the hub answers.
+        HfApi().model_info(full, timeout=HUB_TIMEOUT_SECONDS)
+        return Path(
+            snapshot_download(full, allow_patterns=list(HUB_FILES), ignore_patterns=list(HUB_IGNORED))
+        )
+    except OfflineModeIsEnabled as error:
+        raise ModelLoadError(f"{looked}; the hub is switched off (HF_HUB_OFFLINE). {fix}") from error
+    except HfHubHTTPError as error:
+        raise ModelLoadError(
+            f"{looked}; the hub refuses it: {error}. Check the name and your token."
+        ) from error
+    except (httpx.HTTPError, OSError, RuntimeError) as error:
+        raise ModelLoadError(f"{looked}; the hub cannot be reached ({error}). {fix}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the bar that transformers draws while it reads weights off the caller's stderr."""
+    from transformers.utils import logging as transformers_logging
+
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()

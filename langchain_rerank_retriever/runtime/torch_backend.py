@@ -1,0 +1,118 @@
+"""Runs a sentence-transformers model with torch. Imported only when a model is loaded."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from sentence_transformers.base.model import BaseModel
+from sentence_transformers.base.modules import Transformer
+from sentence_transformers.util import batch_to_device
+
+from langchain_rerank_retriever.errors import ScoringError
+from langchain_rerank_retriever.protocols import FloatArray
+from langchain_rerank_retriever.runtime.backend import Row
+from langchain_rerank_retriever.runtime.rows import Rows
+
+
+class TorchBackend:
+    """A model on one device, its language model in one precision and everything after it in float32.
+
+    Args:
+        model: Loaded on the CPU in float32; is moved and cast in place.
+        rows: How inputs are read.
+        output: The feature to return: ``"sentence_embedding"``, shape (batch, dimension), or ``"scores"``, shape
+            (batch, labels) with one label, or with two of which the second means relevant.
+        device: Where it runs.
+        dtype: Number type of the language model.
+        threads: CPU threads for torch, a setting of the whole process; ``None`` leaves it alone.
+    """
+
+    def __init__(
+        self,
+        model: BaseModel,
+        *,
+        rows: Rows,
+        output: str,
+        device: str,
+        dtype: torch.dtype,
+        threads: int | None = None,
+    ) -> None:
+        self._model = model
+        self._rows = rows
+        self._output = output
+        self._device = torch.device(device)
+        self._threads = threads
+        cast_language_model(model, dtype)
+        model.to(self._device)
+        model.eval()
+
+    def start(self) -> None:
+        """Apply the thread count; OpenMP keeps it by calling thread."""
+        if self._threads is not None:
+            torch.set_num_threads(self._threads)
+
+    def tokenise(self, items: Sequence[Any], kind: str) -> list[Row]:
+        """Turn inputs into rows."""
+        return self._rows.tokenise(items, kind)
+
+    def run(self, rows: Sequence[Row]) -> FloatArray:
+        """Run one batch.
+
+        Returns:
+            Float32, shape (batch, dimension) or (batch,).
+
+        Raises:
+            ScoringError: The model gave NaN, infinity or a wrong count.
+        """
+        try:
+            values = self._forward(rows)
+        except torch.OutOfMemoryError:
+            # The worker tries again with half the rows, which needs what this attempt still holds.
+            torch.cuda.empty_cache()
+            raise
+        if len(values) != len(rows):
+            raise ScoringError(f"Expected {len(rows)} values from the model, got {len(values)}.")
+        if not np.isfinite(values).all():
+            raise ScoringError(
+                "The model gave NaN or infinity. Its weights may be damaged, or the precision too small: "
+                "try precision='float32'."
+            )
+        return values
+
+    @torch.inference_mode()
+    def _forward(self, rows: Sequence[Row]) -> FloatArray:
+        features = batch_to_device(self._rows.collate(rows), self._device)
+        kind, _ = rows[0].group  # type: ignore[misc] # the rows of this package carry (kind, prompt length)
+        result = self._model(features, task=kind)[self._output].float()
+        if self._output == "scores":
+            result = one_logit(result)
+        values: FloatArray = result.cpu().numpy()
+        return values
+
+
+def one_logit(scores: torch.Tensor) -> torch.Tensor:
+    """Reduce (batch, 1) or (batch, 2) logits to (batch,); with two labels, relevant minus not relevant."""
+    if scores.ndim == 1:
+        return scores
+    return scores[:, 0] if scores.shape[1] == 1 else scores[:, 1] - scores[:, 0]
+
+
+def cast_language_model(model: BaseModel, dtype: torch.dtype) -> None:
+    """Cast only the language model; what comes after it (pooling, heads, norms) gets float32 and stays so.
+
+    Pooling and normalising in bf16 would leave vectors whose length is 1 only to three digits.
+    """
+    first = model[0]
+    if dtype == torch.float32 or not isinstance(first, Transformer):
+        return
+    first.to(dtype)
+    first.register_forward_hook(_to_float32)
+
+
+def _to_float32(module: torch.nn.Module, args: Any, features: dict[str, Any]) -> dict[str, Any]:
+    del module, args
+    return {
+        name: value.float() if torch.is_tensor(value) and value.is_floating_point() else value
+        for name, value in features.items()
+    }
