@@ -12,7 +12,7 @@ FloatArray = NDArray[np.float32]
 TextKind = Literal["document", "query"]
 RecallMode = Literal["dense", "lexical", "hybrid"]
 RelevanceKind = Literal["probability", "rerank_score", "recall_score"]
-Outcome = Literal["returned", "below_k", "below_threshold"]
+Outcome = Literal["returned", "below_k", "below_threshold", "dropped_by_reranker"]
 
 #: Metadata keys that a retriever writes into the copies it returns. A store strips them when such a copy is
 #: added again, so that a score never turns into metadata.

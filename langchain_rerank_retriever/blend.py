@@ -1,0 +1,116 @@
+"""Stage scores to one relevance: fitted weights over standardised scores, then a calibrated probability.
+
+Only the fitted form lives here; how it is fitted is the training room's business.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from langchain_rerank_retriever.errors import FormatError
+from langchain_rerank_retriever.recall.fusion import Floats, weighted_sum
+
+Feature = Literal["rerank", "dense", "lexical"]
+BLEND_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class BlendVariant:
+    """One fitted way from stage scores to a probability.
+
+    Attributes:
+        weights: Weight of each stage's scores, which are first standardised within the query's candidates.
+        slope: Of the logistic that maps a blended score to a probability; positive, so the order is kept.
+        intercept: Of the same logistic.
+    """
+
+    weights: Mapping[Feature, float]
+    slope: float
+    intercept: float
+
+    @property
+    def features(self) -> frozenset[Feature]:
+        """The stages whose scores must be there."""
+        return frozenset(self.weights)
+
+    def blended(self, stage_scores: Mapping[str, Floats]) -> Floats:
+        """Blend one query's candidates.
+
+        Args:
+            stage_scores: An array of shape ``(n,)`` for at least every feature of this variant.
+
+        Returns:
+            Shape ``(n,)``, higher is better.
+        """
+        return weighted_sum(stage_scores, self.weights)
+
+    def probability(self, blended: Floats) -> Floats:
+        """Map blended scores to estimated probabilities of relevance (Platt 1999), in the same order.
+
+        The estimate holds for queries and candidates like the ones it was fitted on.
+        """
+        return np.asarray(1.0 / (1.0 + np.exp(-(self.slope * blended + self.intercept))))
+
+
+@dataclass(frozen=True, slots=True)
+class Blend:
+    """The fitted variants, and the weights for fusing dense with lexical recall.
+
+    Attributes:
+        variants: Each for another set of available scores.
+        fusion: Weights `{"dense": w, "lexical": 1 - w}` for hybrid recall, None where none were fitted.
+    """
+
+    variants: tuple[BlendVariant, ...]
+    fusion: Mapping[str, float] | None = None
+
+    def variant_for(self, available: Iterable[str]) -> BlendVariant | None:
+        """Pick the variant that uses most of the available scores, None where none fits."""
+        fitting = [variant for variant in self.variants if variant.features <= set(available)]
+        return max(fitting, key=lambda variant: len(variant.features), default=None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the coefficients as plain JSON data."""
+        return {
+            "format": BLEND_FORMAT,
+            "fusion": None if self.fusion is None else dict(self.fusion),
+            "variants": [
+                {"weights": dict(v.weights), "slope": v.slope, "intercept": v.intercept} for v in self.variants
+            ],
+        }
+
+    @classmethod
+    def from_dict(cls, data: Any) -> "Blend":
+        """Read what `to_dict` wrote.
+
+        Raises:
+            FormatError: If it is something else, of a newer format, or holds numbers that are not finite.
+        """
+        try:
+            if data["format"] != BLEND_FORMAT:
+                raise FormatError(
+                    f"The blend has format {data['format']!r}; this version reads format {BLEND_FORMAT}. "
+                    "Install a newer langchain-rerank-retriever."
+                )
+            variants = tuple(_variant(one) for one in data["variants"])
+            fusion = None if data["fusion"] is None else _weights(data["fusion"], ("dense", "lexical"))
+        except (KeyError, TypeError, ValueError) as error:
+            raise FormatError(f"The blend cannot be read: {error!r}. Fit it anew with tune().") from error
+        return cls(variants, fusion)
+
+
+def _weights(data: Any, names: tuple[str, ...]) -> dict[Any, float]:
+    weights = {name: float(weight) for name, weight in data.items()}
+    if not weights or not set(weights) <= set(names) or not np.isfinite(list(weights.values())).all():
+        raise ValueError(f"weights must be finite numbers for {names}, got {json.dumps(data)}")
+    return weights
+
+
+def _variant(data: Any) -> BlendVariant:
+    slope, intercept = float(data["slope"]), float(data["intercept"])
+    if not np.isfinite([slope, intercept]).all() or slope <= 0:
+        raise ValueError(f"slope must be positive and both finite, got {slope} and {intercept}")
+    return BlendVariant(_weights(data["weights"], get_args(Feature)), slope, intercept)

@@ -1,0 +1,290 @@
+"""One folder with both models, the index, the blend and the report.
+
+    bundle.json      the only commit point: names the parts, holds the settings, the blend and the report
+    bi_encoder/      loads in sentence_transformers.SentenceTransformer as well
+    cross_encoder/   loads in sentence_transformers.CrossEncoder as well
+    store/           the FaissStore
+
+Parts are written under names that are free, then `bundle.json` is replaced, then parts that nothing names any more
+are removed. So a folder opens as the old bundle until the moment it opens as the new one. All names are relative:
+a bundle may be moved. Nothing in it is executable and nothing is unpickled.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from langchain_core.embeddings import Embeddings
+
+from langchain_rerank_retriever.blend import Blend
+from langchain_rerank_retriever.cross_encoder import CrossEncoderScorer
+from langchain_rerank_retriever.embeddings import PooledEmbeddings
+from langchain_rerank_retriever.errors import FormatError, InvalidArgumentError, StorageError
+from langchain_rerank_retriever.store import FaissStore
+from langchain_rerank_retriever.store.files import sync
+
+BUNDLE_FORMAT = 1
+MANIFEST = "bundle.json"
+KIND = "langchain-rerank-retriever bundle"
+
+#: The retriever's fields that a bundle keeps.
+SETTINGS = ("k", "fetch_k", "recall_mode", "score_threshold", "timeout")
+
+_Model = TypeVar("_Model", PooledEmbeddings, CrossEncoderScorer)
+
+_PART = re.compile(r"^(bi_encoder|cross_encoder|store)(-\d+)?$")
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """The parts of an opened bundle.
+
+    Attributes:
+        recall: The FaissStore, or the foreign source that was passed in.
+        reranker: The cross-encoder, or what was passed in; None where the bundle has none.
+        blend: The fitted blend; None where none was fitted.
+        settings: Values for the retriever's fields named in `SETTINGS`.
+        report: The report of the tuning run that made the bundle, as JSON data; None where there was none.
+    """
+
+    recall: Any
+    reranker: Any
+    blend: Blend | None
+    settings: dict[str, Any]
+    report: dict[str, Any] | None
+
+
+def save(  # noqa: PLR0913  # the parts of a bundle
+    folder: str | Path,
+    *,
+    recall: Any,
+    reranker: Any,
+    blend: Blend | None,
+    settings: dict[str, Any],
+    report: dict[str, Any] | None,
+) -> None:
+    """Write a bundle; an earlier one in the folder stays whole until the new one is.
+
+    A part that already lies in the folder as it should be (the live store, a model that did not change) is kept.
+
+    Raises:
+        FormatError: If the folder holds something else.
+        StorageError: If it cannot be written.
+    """
+    target = Path(folder).resolve()
+    earlier = _earlier(target)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        store = recall if isinstance(recall, FaissStore) else None
+        manifest = {
+            "kind": KIND,
+            "format": BUNDLE_FORMAT,
+            "recall": _save_store(target, store) if store is not None else {"foreign": _kind(recall)},
+            "embeddings": _save_embeddings(target, store, earlier),
+            "reranker": _save_reranker(target, reranker, earlier),
+            "settings": settings,
+            "blend": None if blend is None else blend.to_dict(),
+            "report": report,
+        }
+        _commit(target, manifest)
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError(f"The bundle in {target} could not be written: {error}.") from error
+    _sweep(target, manifest)
+
+
+def load(
+    folder: str | Path,
+    *,
+    embeddings: Embeddings | None = None,
+    reranker: Any = None,
+    recall: Any = None,
+    read_only: bool = False,
+) -> Bundle:
+    """Open a bundle; see `RerankRetriever.load_local` for the arguments and errors."""
+    source = Path(folder).resolve()
+    manifest = read_manifest(source)
+    try:
+        if recall is None:
+            if embeddings is None:
+                embeddings = _load_embeddings(source, manifest["embeddings"])
+            recall = _load_store(source, manifest["recall"], embeddings, read_only=read_only)
+        if reranker is None and manifest["reranker"] is not None:
+            reranker = _load_reranker(source, manifest["reranker"])
+        blend = None if manifest["blend"] is None else Blend.from_dict(manifest["blend"])
+        settings = {name: manifest["settings"][name] for name in SETTINGS}
+        return Bundle(recall, reranker, blend, settings, manifest["report"])
+    except (KeyError, TypeError) as error:
+        raise FormatError(f"{source / MANIFEST} is damaged: {error!r} in it. Save the bundle anew.") from error
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read a bundle's manifest.
+
+    Raises:
+        FormatError: If there is none, it is no JSON of ours, or it is of a newer format.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        held = "no such folder" if not folder.exists() else "it has no bundle.json"
+        raise FormatError(
+            f"{folder} is no bundle: {held}. Expected a folder that save_local() or tune() wrote."
+        )
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        kind, version = manifest["kind"], manifest["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise FormatError(f"{path} is damaged: {error!r}. Restore it from a copy, or save anew.") from error
+    if kind != KIND or version != BUNDLE_FORMAT:
+        raise FormatError(
+            f"{path} is a {kind!r} of format {version!r}; this version reads {KIND!r} of format {BUNDLE_FORMAT}. "
+            "Open it with the version that wrote it, or install a newer one."
+        )
+    return dict(manifest)
+
+
+# -- saving ----------------------------------------------------------------------------------------------------
+
+
+def _earlier(target: Path) -> dict[str, Any] | None:
+    """Read the bundle that a save would replace; refuse a folder that holds anything else."""
+    if (target / MANIFEST).exists():
+        return read_manifest(target)
+    if not target.exists():
+        return None
+    if not target.is_dir():
+        raise FormatError(f"{target} is a file; expected a folder for the bundle.")
+    strangers = [entry.name for entry in target.iterdir() if not _ours(entry.name)]
+    if strangers:
+        raise FormatError(
+            f"{target} holds other things ({', '.join(sorted(strangers)[:3])}); "
+            "expected a new or empty folder, or an earlier bundle. Choose another folder."
+        )
+    return None
+
+
+def _ours(name: str) -> bool:
+    # A save that was killed leaves parts and temporary names behind, and may be done again.
+    return bool(_PART.match(name)) or name.startswith(".")
+
+
+def _free(target: Path, part: str) -> str:
+    """Find a name that no folder has yet, so that no file of the earlier bundle is touched."""
+    number = 1
+    while True:
+        name = part if number == 1 else f"{part}-{number}"
+        if not (target / name).exists():
+            return name
+        number += 1
+
+
+def _kind(part: Any) -> str:
+    return "nothing" if part is None else f"{type(part).__module__}.{type(part).__qualname__}"
+
+
+def _save_store(target: Path, store: FaissStore) -> dict[str, Any]:
+    path = store.path
+    if path is not None and path.resolve().parent == target:
+        return {"folder": path.name}
+    name = _free(target, "store")
+    store.save_local(target / name)
+    return {"folder": name}
+
+
+def _save_model(
+    target: Path, part: str, model: Any, earlier: dict[str, Any] | None
+) -> dict[str, Any]:
+    fingerprint = model.fingerprint
+    if earlier is not None and earlier.get("fingerprint") == fingerprint:
+        return {"folder": earlier["folder"], "fingerprint": fingerprint}
+    name = _free(target, part)
+    model.save(target / name)
+    return {"folder": name, "fingerprint": fingerprint}
+
+
+def _save_embeddings(
+    target: Path, store: FaissStore | None, earlier: dict[str, Any] | None
+) -> dict[str, Any]:
+    if store is None:
+        return {"foreign": "those of the foreign store"}
+    if not isinstance(store.embeddings, PooledEmbeddings):
+        return {"foreign": _kind(store.embeddings)}
+    return _save_model(target, "bi_encoder", store.embeddings, earlier and earlier["embeddings"])
+
+
+def _save_reranker(target: Path, reranker: Any, earlier: dict[str, Any] | None) -> dict[str, Any] | None:
+    if reranker is None:
+        return None
+    if not isinstance(reranker, CrossEncoderScorer):
+        return {"foreign": _kind(reranker)}
+    saved = _save_model(target, "cross_encoder", reranker, earlier and earlier["reranker"])
+    return saved | {"max_length": reranker.max_length, "long_documents": reranker.long_documents}
+
+
+def _commit(target: Path, manifest: dict[str, Any]) -> None:
+    scratch = target / f".{MANIFEST}.tmp"
+    scratch.write_text(json.dumps(manifest, ensure_ascii=False, indent=2, allow_nan=False), encoding="utf-8")
+    sync(scratch)
+    scratch.replace(target / MANIFEST)
+    sync(target)
+
+
+def _sweep(target: Path, manifest: dict[str, Any]) -> None:
+    named = {part["folder"] for part in manifest.values() if isinstance(part, dict) and "folder" in part}
+    for entry in target.iterdir():
+        if entry.is_dir() and not entry.is_symlink() and _PART.match(entry.name) and entry.name not in named:
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+# -- loading ---------------------------------------------------------------------------------------------------
+
+
+def _folder_of(source: Path, part: dict[str, Any], argument: str) -> Path:
+    """Find a part's folder; a foreign part must be passed in, and a name may not lead out of the bundle."""
+    if "foreign" in part:
+        raise InvalidArgumentError(
+            f"This bundle was saved with a {argument} that is not stored in it ({part['foreign']}). "
+            f"Pass the same one: load_local(folder, {argument}=...)."
+        )
+    name = part["folder"]
+    path = source / str(name)
+    if not isinstance(name, str) or not _PART.match(name) or path.is_symlink():
+        raise FormatError(f"{source / MANIFEST} names {name!r} as a part; expected a plain folder of the bundle.")
+    if not path.is_dir():
+        raise FormatError(f"{source} lacks its folder {name!r}. Restore it from a copy, or save the bundle anew.")
+    return path
+
+
+def _load_store(source: Path, part: dict[str, Any], embeddings: Embeddings, *, read_only: bool) -> FaissStore:
+    folder = _folder_of(source, part, "recall")
+    return FaissStore.load_local(folder, embeddings, read_only=read_only)
+
+
+def _load_embeddings(source: Path, part: dict[str, Any]) -> Embeddings:
+    return _same(part, lambda folder: PooledEmbeddings(str(folder)), _folder_of(source, part, "embeddings"))
+
+
+def _load_reranker(source: Path, part: dict[str, Any]) -> CrossEncoderScorer:
+    def scorer(folder: Path) -> CrossEncoderScorer:
+        return CrossEncoderScorer(
+            str(folder), max_length=part["max_length"], long_documents=part["long_documents"]
+        )
+
+    return _same(part, scorer, _folder_of(source, part, "reranker"))
+
+
+def _same(part: dict[str, Any], load_model: Callable[[Path], _Model], folder: Path) -> _Model:
+    """Load a model and make sure that it is the one that was saved."""
+    model = load_model(folder)
+    if model.fingerprint != part["fingerprint"]:
+        model.close()
+        raise FormatError(
+            f"The model in {folder} is not the one that was saved: its fingerprint is {model.fingerprint}, "
+            f"expected {part['fingerprint']}. Restore it from a copy, or save the bundle anew."
+        )
+    return model

@@ -1,0 +1,160 @@
+"""The last step of a query: from stage scores to the final order, the scores in metadata and the explanation."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from langchain_core.documents import Document
+from numpy.typing import NDArray
+
+from langchain_rerank_retriever.blend import BlendVariant
+from langchain_rerank_retriever.protocols import SCORE_KEYS, ExplainedCandidate, Outcome, RelevanceKind
+from langchain_rerank_retriever.recall import Candidate
+from langchain_rerank_retriever.recall.fusion import Floats, best_first
+from langchain_rerank_retriever.rescore import Rescored
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The final order of one query's candidates.
+
+    Attributes:
+        order: Places in the recall order, best first; candidates that a compressor dropped are last.
+        relevance: What the order is by, one for each candidate in recall order; NaN where there is none.
+        kind: What `relevance` is.
+        blended: Blended scores in recall order, NaN where there is none; None without a fitted blend.
+        dropped: Places that a compressor did not return.
+    """
+
+    order: tuple[int, ...]
+    relevance: Floats
+    kind: RelevanceKind
+    blended: Floats | None = None
+    dropped: frozenset[int] = frozenset()
+
+
+def rank(candidates: Sequence[Candidate], rescored: Rescored | None, variant: BlendVariant | None) -> Ranking:
+    """Order candidates by the blend where there is one, else by the re-ranker, else as recalled.
+
+    Candidates that a deadline left unscored follow the scored ones in recall order. Ties keep the recall order.
+    """
+    if rescored is not None and rescored.order is not None:
+        return _by_compressor(candidates, rescored, rescored.order)
+    rerank = None if rescored is None else rescored.scores
+    recall = _column([candidate.recall_score for candidate in candidates])
+    scored = np.ones(len(candidates), bool) if rerank is None else ~np.isnan(rerank)
+    places = np.flatnonzero(scored)
+    relevance, blended = np.full(len(candidates), np.nan), None
+    kind: RelevanceKind = "recall_score" if rerank is None else "rerank_score"
+    if variant is not None:
+        kind, blended = "probability", np.full(len(candidates), np.nan)
+        columns = _stage_columns(candidates, rerank, places)
+        blended[places] = variant.blended(columns)
+        relevance[places] = variant.probability(blended[places])
+        best = places[best_first(blended[places])]
+    elif rerank is not None:
+        relevance[places] = rerank[places]
+        best = places[best_first(rerank[places])]
+    else:
+        relevance, best = recall, places  # A source's own order is believed, its scores are only reported.
+    order = (*best.tolist(), *np.flatnonzero(~scored).tolist())
+    return Ranking(order, relevance, kind, blended)
+
+
+def _by_compressor(candidates: Sequence[Candidate], rescored: Rescored, kept: tuple[int, ...]) -> Ranking:
+    dropped = [place for place in range(len(candidates)) if place not in kept]
+    if rescored.scores is not None:
+        return Ranking((*kept, *dropped), rescored.scores, "rerank_score", None, frozenset(dropped))
+    recall = _column([candidate.recall_score for candidate in candidates])
+    return Ranking((*kept, *dropped), recall, "recall_score", None, frozenset(dropped))
+
+
+def _column(values: Sequence[float | None]) -> Floats:
+    return np.array([np.nan if value is None else value for value in values], float)
+
+
+def _stage_columns(
+    candidates: Sequence[Candidate], rerank: Floats | None, places: NDArray[np.intp]
+) -> Mapping[str, Floats]:
+    columns = {
+        "dense": _column([candidate.dense_score for candidate in candidates])[places],
+        "lexical": _column([candidate.lexical_score for candidate in candidates])[places],
+    }
+    if rerank is not None:
+        columns["rerank"] = rerank[places]
+    return columns
+
+
+def explained(
+    candidates: Sequence[Candidate],
+    rescored: Rescored | None,
+    ranking: Ranking,
+    *,
+    k: int,
+    score_threshold: float | None,
+) -> tuple[ExplainedCandidate, ...]:
+    """Say of every candidate, in final order, what its scores are and whether it is returned."""
+    result = []
+    for rank_, place in enumerate(ranking.order, start=1):
+        candidate = candidates[place]
+        relevance = _number(ranking.relevance[place])
+        document = candidate.document if rescored is None else rescored.documents[place]
+        truncated = None
+        if rescored is not None and rescored.truncated is not None:
+            truncated = bool(rescored.truncated[place])
+        scores = None if rescored is None else rescored.scores
+        result.append(
+            ExplainedCandidate(
+                document=document,
+                rank=rank_,
+                recall_rank=place + 1,
+                recall_score=candidate.recall_score,
+                dense_score=candidate.dense_score,
+                lexical_score=candidate.lexical_score,
+                rerank_score=None if scores is None else _number(scores[place]),
+                blended_score=None if ranking.blended is None else _number(ranking.blended[place]),
+                relevance_score=relevance,
+                truncated=truncated,
+                outcome=_outcome(rank_, place, relevance, ranking, k, score_threshold),
+            )
+        )
+    return tuple(result)
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _outcome(  # noqa: PLR0913
+    rank_: int, place: int, relevance: float | None, ranking: Ranking, k: int, score_threshold: float | None
+) -> Outcome:
+    if place in ranking.dropped:
+        return "dropped_by_reranker"
+    if score_threshold is not None and (relevance is None or relevance < score_threshold):
+        return "below_threshold"
+    return "returned" if rank_ <= k else "below_k"
+
+
+def returned_documents(
+    candidates: Sequence[ExplainedCandidate], kind: RelevanceKind
+) -> tuple[Document, ...]:
+    """Copy the documents that are returned, with their scores in the metadata."""
+    return tuple(_with_scores(candidate, kind) for candidate in candidates if candidate.outcome == "returned")
+
+
+def _with_scores(candidate: ExplainedCandidate, kind: RelevanceKind) -> Document:
+    scores = {
+        "relevance_score": candidate.relevance_score,
+        "relevance_kind": kind if candidate.relevance_score is not None else None,
+        "recall_score": candidate.recall_score,
+        "recall_rank": candidate.recall_rank,
+        "dense_score": candidate.dense_score,
+        "lexical_score": candidate.lexical_score,
+        "rerank_score": candidate.rerank_score,
+    }
+    metadata = copy.deepcopy(candidate.document.metadata)
+    # A score that an earlier retrieval left behind is not one of this query.
+    metadata = {key: value for key, value in metadata.items() if key not in SCORE_KEYS}
+    metadata |= {key: value for key, value in scores.items() if value is not None}
+    return Document(id=candidate.document.id, page_content=candidate.document.page_content, metadata=metadata)

@@ -1,0 +1,87 @@
+"""What recall is asked for and what it gives."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from langchain_core.documents import Document
+
+from langchain_rerank_retriever.protocols import RecallMode
+
+StageScore = Literal["dense", "lexical"]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One recalled document; its rank is its place in the list.
+
+    Attributes:
+        document: As the source gave it.
+        recall_score: What the source ordered by. Of a FaissStore higher is better; of a foreign store it is the
+            number that store gave, on the store's own scale and in its own direction.
+        dense_score: Cosine similarity of query and document, None where the source cannot tell.
+        lexical_score: BM25, higher is better, 0.0 where no term matches, None where the source cannot tell.
+    """
+
+    document: Document
+    recall_score: float | None = None
+    dense_score: float | None = None
+    lexical_score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecallRequest:
+    """One query to a recall source.
+
+    Attributes:
+        query: The query text.
+        fetch_k: How many candidates at most.
+        mode: Which of the source's orders; None is the source's only or usual one.
+        filter: Passed to the store as it is; None is no filter.
+        stage_scores: The scores that every candidate must carry where the source can give them, whatever it is
+            ordered by.
+        fusion: Weights of the standardised dense and lexical scores for hybrid recall; None fuses by rank.
+    """
+
+    query: str
+    fetch_k: int
+    mode: RecallMode | None = None
+    filter: Any = None
+    stage_scores: frozenset[StageScore] = frozenset()
+    fusion: Mapping[str, float] | None = field(default=None)
+
+
+class RecallSource(Protocol):
+    """Anything that candidates can be recalled from."""
+
+    #: The stage scores that this source can give for any of its documents.
+    stage_scores: frozenset[StageScore]
+
+    def recall(self, request: RecallRequest) -> list[Candidate]:
+        """Return at most `fetch_k` candidates, best first; fewer is normal, none is possible."""
+        ...
+
+    async def arecall(self, request: RecallRequest) -> list[Candidate]:
+        """Do the same without blocking the event loop."""
+        ...
+
+
+def document_key(document: Document) -> str:
+    """Name a document, for removing duplicates and joining lists.
+
+    The id where there is one; else the primary key that Milvus (`pk`) or Qdrant (`_id`) leave in the metadata;
+    else a hash of the text.
+    """
+    for name in (document.id, document.metadata.get("pk"), document.metadata.get("_id")):
+        if name is not None:
+            return f"id:{name}"
+    return "text:" + hashlib.sha256(document.page_content.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def unique(candidates: list[Candidate], limit: int) -> list[Candidate]:
+    """Keep the first candidate of every document, at most `limit` of them."""
+    first: dict[str, Candidate] = {}
+    for candidate in candidates:
+        first.setdefault(document_key(candidate.document), candidate)
+    return list(first.values())[:limit]

@@ -1,0 +1,164 @@
+"""Stage two for whatever re-ranker the user has: a cross-encoder of ours or others', or a document compressor."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from langchain_core.cross_encoders import BaseCrossEncoder
+from langchain_core.documents import BaseDocumentCompressor, Document
+from numpy.typing import NDArray
+
+from langchain_rerank_retriever.errors import InvalidArgumentError, ScoringError
+from langchain_rerank_retriever.protocols import PairScorer
+
+Reranker = BaseCrossEncoder | BaseDocumentCompressor
+
+#: Pairs scored between two looks at the clock when there is a deadline: a batch or two of a small model.
+PAIRS_PER_DEADLINE_CHECK = 16
+
+#: Marks a document on its way through a compressor, which may drop, reorder and rewrite what it is given.
+_PLACE = "_langchain_rerank_retriever_place"
+
+
+@dataclass(frozen=True, slots=True)
+class Rescored:
+    """What a re-ranker made of the candidates.
+
+    Attributes:
+        documents: One for each candidate, in recall order; a compressor may have rewritten some.
+        scores: Shape ``(n,)``; NaN where a candidate was not scored. None where the re-ranker gives no scores.
+        truncated: Shape ``(n,)``, None where it is not known.
+        order: The places of the candidates that a compressor kept, in its order. None: order by the scores.
+    """
+
+    documents: tuple[Document, ...]
+    scores: NDArray[np.float64] | None = None
+    truncated: NDArray[np.bool_] | None = None
+    order: tuple[int, ...] | None = None
+
+
+def gives_scores(reranker: Any) -> bool:
+    """Tell whether a re-ranker scores every pair (a cross-encoder) or only orders (a compressor)."""
+    return isinstance(reranker, BaseCrossEncoder)
+
+
+def rescore(
+    reranker: Reranker, query: str, documents: Sequence[Document], *, deadline: float | None = None
+) -> Rescored:
+    """Re-rank the candidates of one query.
+
+    Args:
+        reranker: A cross-encoder or a compressor.
+        query: The query.
+        documents: In recall order; they are not changed.
+        deadline: A time of `time.monotonic` after which no further pairs are begun; None is no limit. A
+            compressor cannot be stopped in the middle and ignores it.
+
+    Raises:
+        ScoringError: If a model returns a number that is not finite, or not one number a pair.
+    """
+    if not documents:
+        return Rescored(())
+    if isinstance(reranker, BaseCrossEncoder):
+        return _score(reranker, query, documents, deadline)
+    marked = _marked(documents)
+    return _unmarked(documents, reranker.compress_documents(marked, query))
+
+
+async def arescore(
+    reranker: Reranker, query: str, documents: Sequence[Document], *, deadline: float | None = None
+) -> Rescored:
+    """Do the same without blocking the event loop."""
+    if not documents:
+        return Rescored(())
+    if isinstance(reranker, BaseCrossEncoder):
+        return await asyncio.to_thread(_score, reranker, query, documents, deadline)
+    marked = _marked(documents)
+    return _unmarked(documents, await reranker.acompress_documents(marked, query))
+
+
+def check_reranker(reranker: Any) -> None:
+    """Refuse what is neither kind of re-ranker.
+
+    Raises:
+        InvalidArgumentError: Naming the two kinds.
+    """
+    if not isinstance(reranker, BaseCrossEncoder | BaseDocumentCompressor):
+        raise InvalidArgumentError(
+            "reranker must be a LangChain BaseCrossEncoder (such as CrossEncoderScorer), a "
+            f"BaseDocumentCompressor, or None; got {reranker!r}."
+        )
+
+
+def _score(
+    scorer: BaseCrossEncoder, query: str, documents: Sequence[Document], deadline: float | None
+) -> Rescored:
+    pairs = [(query, document.page_content) for document in documents]
+    scores = np.full(len(pairs), np.nan)
+    truncated = np.zeros(len(pairs), bool)
+    step = len(pairs) if deadline is None else PAIRS_PER_DEADLINE_CHECK
+    for start in range(0, len(pairs), step):
+        if deadline is not None and time.monotonic() >= deadline:
+            break
+        part = slice(start, start + step)
+        if isinstance(scorer, PairScorer):
+            scored = scorer.score_pairs(pairs[part])
+            scores[part], truncated[part] = scored.scores, scored.truncated
+        else:
+            scores[part] = checked_scores(scorer.score(pairs[part]), len(pairs[part]), scorer)
+    known = isinstance(scorer, PairScorer)
+    return Rescored(tuple(documents), scores, truncated if known else None)
+
+
+def checked_scores(scores: Any, expected: int, scorer: Any) -> NDArray[np.float64]:
+    """Turn what a foreign cross-encoder returns (list, array, iterator) into finite numbers.
+
+    Raises:
+        ScoringError: If there are not `expected` finite numbers.
+    """
+    values = np.asarray(list(scores), float).reshape(-1)
+    if values.shape != (expected,):
+        raise ScoringError(f"{type(scorer).__name__} gave {values.size} scores for {expected} pairs.")
+    if not np.isfinite(values).all():
+        bad = int(np.flatnonzero(~np.isfinite(values))[0])
+        raise ScoringError(
+            f"{type(scorer).__name__} gave {values[bad]} for pair {bad}; a score must be a finite number. "
+            "Check the model's weights and precision."
+        )
+    return values
+
+
+def _marked(documents: Sequence[Document]) -> list[Document]:
+    return [
+        Document(
+            id=document.id, page_content=document.page_content, metadata={**document.metadata, _PLACE: place}
+        )
+        for place, document in enumerate(documents)
+    ]
+
+
+def _unmarked(documents: Sequence[Document], kept: Sequence[Document]) -> Rescored:
+    """Find out which candidates a compressor kept, in which order, and what it scored them."""
+    result = list(documents)
+    order: list[int] = []
+    scores = np.full(len(documents), np.nan)
+    for document in kept:
+        place = document.metadata.get(_PLACE)
+        if not isinstance(place, int) or not 0 <= place < len(documents):
+            raise ScoringError(
+                "The compressor returned a document without the metadata it was given, so it cannot be told "
+                "which candidate that is. A compressor must keep metadata; wrap it in a "
+                "ContextualCompressionRetriever if it makes new documents."
+            )
+        if place in order:
+            continue
+        order.append(place)
+        metadata = {key: value for key, value in document.metadata.items() if key != _PLACE}
+        score = metadata.get("relevance_score")
+        scores[place] = float(score) if isinstance(score, int | float) else np.nan
+        result[place] = Document(id=documents[place].id, page_content=document.page_content, metadata=metadata)
+    known = None if np.isnan(scores[order]).any() or not order else scores
+    return Rescored(tuple(result), known, None, tuple(order))
