@@ -30,20 +30,19 @@ class FaissStore(SearchableStore):
     """Documents, their vectors and a lexical index, in one folder that survives crashes.
 
     Every call that changes something is one SQLite transaction: when it returns, it is on the disk; when
-    it raises or
-    the process dies, nothing of it has happened. Searches run on FAISS indexes that are never changed once
-    they
-    are visible, so any number of threads may read and write, and other processes may use the same folder.
+    it raises or the process dies, nothing of it has happened. Searches run on FAISS indexes that are
+    never changed once they are visible, so any number of threads may read and write, and other processes
+    may use the same folder.
 
-    Scores are cosine similarities in [-1, 1], higher is better; equal scores come in order of insertion. A
-    document that is replaced keeps its place in that order.
+    Scores are cosine similarities in [-1, 1], higher is better; equal scores come in order of insertion.
+    A document that is replaced keeps its place in that order.
 
     Args:
-        embeddings: Any LangChain embeddings. The vectors of three probe sentences are stored with the
-            first documents and compared when the store is opened again.
+        embeddings: Any LangChain embeddings. The vectors of three probe sentences are stored with the first
+            documents and compared when the store is opened again.
         path: A folder, made where missing; None keeps everything in memory.
-        index: ``"flat"`` (exact) or ``"auto"`` (chooses flat in this version). None is flat for a new
-            store and whatever it was made with for an existing one.
+        index: ``"flat"`` (exact) or ``"auto"`` (chooses flat in this version). None is flat for a new store
+            and whatever it was made with for an existing one.
         lexical: Whether there is a lexical index for BM25. None is True for a new store.
         blank: ``"keep"`` embeds and stores blank texts like any other, ``"raise"`` refuses them.
         metadata_default: Called with each metadata value that JSON cannot hold; what it returns is stored.

@@ -8,10 +8,9 @@ becomes SQL over an index. The rules:
   dicts.
 * A list matches if any element does. Elements that are lists or dicts match nothing, but the key exists.
 * Kinds never mix: text with text, numbers (int and float) with numbers, ``True`` is not 1, ``None`` is
-  equal to
-  a stored null only.
-* A missing key matches no comparison; ``$ne`` and ``$nin`` are the opposite of ``$eq`` and ``$in``, so
-  they match it.
+  equal to a stored null only.
+* A missing key matches no comparison; ``$ne`` and ``$nin`` are the opposite of ``$eq`` and ``$in``, so they
+  match it.
 * Text is ordered by code point.
 """
 

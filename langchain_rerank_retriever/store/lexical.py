@@ -17,7 +17,12 @@ _PAIRED = (
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"  # Han
 )
 _RUN = re.compile(f"[{_PAIRED}]+")
-_WORD = re.compile(r"[^\W_]+")
+# Letters and digits with the marks that may follow them: without the marks, a Hindi or Thai word falls apart.
+_MARKS = (
+    "\u0300-\u036f\u0591-\u05bd\u0610-\u061a\u064b-\u065f\u0900-\u0963\u0980-\u0df3"
+    "\u0e31-\u0e3a\u0e47-\u0e4e\u0eb1-\u0ebc\u0ec8-\u0ecd\u102b-\u103e"
+)
+_WORD = re.compile(rf"[^\W_](?:[^\W_]|[{_MARKS}])*")
 
 #: Words that carry no topic. They are dropped from a query that has other words: they match most documents,
 #: which makes them slow, and their weight is close to nothing, which makes them useless.
@@ -43,11 +48,13 @@ def _pairs(run: re.Match[str]) -> str:
 def index_text(text: str) -> str:
     """What FTS5 is given in place of a document's text.
 
-    The stored text is not touched: compatibility forms (full width, decomposed Hangul) are folded only here.
+    The stored text is not touched: case and compatibility forms (full width, decomposed Hangul) are folded
+    only here.
     """
     if text.isascii():
         return text
-    return _RUN.sub(_pairs, unicodedata.normalize("NFKC", text))
+    # Cut here, not by FTS5, whose idea of a letter is that of an older Unicode than the query is cut by.
+    return " ".join(_WORD.findall(_RUN.sub(_pairs, unicodedata.normalize("NFKC", text).casefold())))
 
 
 def match_expression(query: str) -> str:

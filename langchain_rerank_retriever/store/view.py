@@ -177,7 +177,8 @@ class View:
 
     def scores(self, query: FloatArray, pks: IntArray) -> ScoreArray:
         """Cosines of documents that the view holds: the very numbers that a search gives them."""
-        return _cosines(self.vectors(pks), query)
+        # A view without vectors has no dimension either.
+        return _cosines(self.vectors(pks), query) if len(pks) else np.empty(0)
 
     def changed(self, seq: int, removed: IntArray, pks: IntArray, vectors: FloatArray) -> "View":
         """The view after a change.
@@ -197,9 +198,8 @@ class View:
 
 
 def _cosines(vectors: FloatArray, query: FloatArray) -> ScoreArray:
-    # Products summed row by row in float64: unlike a matrix product, a row's sum does not depend on the
-    # rows around
-    # it, so a score is the same to the last bit whichever segment or batch the document stands in.
+    # Products summed row by row in float64: unlike in a matrix product, a row's sum does not depend on the
+    # rows around it, so a score is the same to the last bit whichever segment the document stands in.
     sums = (vectors.astype(np.float64) * query.astype(np.float64)).sum(axis=1)
     clipped: ScoreArray = np.clip(sums, -1.0, 1.0)
     return clipped

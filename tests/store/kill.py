@@ -52,7 +52,11 @@ class Series:
 
     def _document(self, rng: random.Random) -> tuple[str, dict[str, Any]]:
         text = " ".join(rng.choices(WORDS, k=rng.randint(1, 12))) + f" {rng.getrandbits(32):x}"
-        return text, {"year": rng.randint(1990, 2025), "tags": rng.sample(WORDS, 2), "nested": {"flag": rng.random() < 0.5}}
+        return text, {
+            "year": rng.randint(1990, 2025),
+            "tags": rng.sample(WORDS, 2),
+            "nested": {"flag": rng.random() < 0.5},
+        }
 
     def apply(self, call: tuple[str, Any]) -> "Series":
         kind, what = call
@@ -71,7 +75,9 @@ def perform(store: FaissStore, call: tuple[str, Any], copy_folder: Path) -> None
     kind, what = call
     if kind == "add":
         store.add_texts(
-            [text for text, _ in what.values()], [copy.deepcopy(data) for _, data in what.values()], ids=list(what)
+            [text for text, _ in what.values()],
+            [copy.deepcopy(data) for _, data in what.values()],
+            ids=list(what),
         )
     elif kind == "delete":
         store.delete(what)
@@ -129,7 +135,9 @@ def differences(store: FaissStore, expected: Model, embeddings: FastEmbeddings) 
     if expected:
         made = np.stack([unit(embeddings.vector(text)) for text, _ in expected.values()])
         kept = np.stack([vectors[name] for name in expected])
-        if not np.array_equal(made.astype(np.float32), kept) and not np.allclose(made, kept, atol=1e-7, rtol=0):
+        if not np.array_equal(made.astype(np.float32), kept) and not np.allclose(
+            made, kept, atol=1e-7, rtol=0
+        ):
             return "vectors differ"
     result = store.verify(deep=True)
     return "; ".join(result.problems)
@@ -146,12 +154,21 @@ def check(folder: Path, before: Model | None, after: Model | None) -> bool:
             return True
         early = "there was nothing before" if before is None else differences(store, before, embeddings)
         if early:
-            raise AssertionError(f"{folder}: neither before ({early}) nor after ({late}) the interrupted call")
+            raise AssertionError(
+                f"{folder}: neither before ({early}) nor after ({late}) the interrupted call"
+            )
     return False
 
 
 def run(
-    *, kills: int, documents: int, batch: int, seconds: float, seed: int, folder: Path, say: Callable[[str], object]
+    *,
+    kills: int,
+    documents: int,
+    batch: int,
+    seconds: float,
+    seed: int,
+    folder: Path,
+    say: Callable[[str], object],
 ) -> dict[str, int]:
     """A series of kills on one folder.
 

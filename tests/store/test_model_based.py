@@ -17,7 +17,9 @@ from .helpers import content, ranking, stored_vectors
 
 NAMES = [f"id{i}" for i in range(12)]
 names = st.lists(st.sampled_from(NAMES), unique=True, max_size=5)
-texts = st.lists(st.sampled_from(["red", "fox", "blue", "whale", "검색", "문서", "", "a'b\"c"]), max_size=5).map(" ".join)
+texts = st.lists(
+    st.sampled_from(["red", "fox", "blue", "whale", "검색", "문서", "", "a'b\"c"]), max_size=5
+).map(" ".join)
 metadatas = st.one_of(st.none(), st.fixed_dictionaries({"n": st.integers(0, 3)}))
 
 
@@ -72,7 +74,11 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(query=texts, k=st.integers(1, 15), number=st.one_of(st.none(), st.integers(0, 3)))
     def search(self, query: str, k: int, number: int | None) -> None:
-        kept = {name: v for name, v in self.vectors.items() if number is None or self.model[name][1].get("n") == number}
+        kept = {
+            name: v
+            for name, v in self.vectors.items()
+            if number is None or self.model[name][1].get("n") == number
+        }
         expected = ranking(kept, np.array(self.embeddings._vector(query)))[:k]
         condition = None if number is None else {"n": number}
         found = self.store.similarity_search_with_score(query, k=k, filter=condition)
@@ -93,7 +99,11 @@ class StoreMachine(RuleBasedStateMachine):
         found = self.store.lexical_search_with_score(query, k=20)
         scores = self.store.lexical_scores(query, NAMES)
         assert {document.id: score for document, score in found} == {n: s for n, s in scores.items() if s > 0}
-        holding = {name for name, (text, _) in self.model.items() if words & set(text.replace("'", " ").replace('"', " ").split())}
+        holding = {
+            name
+            for name, (text, _) in self.model.items()
+            if words & set(text.replace("'", " ").replace('"', " ").split())
+        }
         assert holding <= {document.id for document, _ in found}
 
     @invariant()
@@ -111,5 +121,5 @@ class StoreMachine(RuleBasedStateMachine):
 
 TestStore = StoreMachine.TestCase
 TestStore.settings = settings(
-    max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
