@@ -31,17 +31,19 @@ KIND = "pair"
 class CrossEncoderScorer(ServedModel, BaseCrossEncoder):
     """Scores (query, passage) pairs; higher is more relevant.
 
-    Scores are logits, whatever activation the model was saved with: 0 is even odds for a model trained with binary
-    cross-entropy, and only their order means anything for other models. Safe to share between threads and event
+    Scores are logits, whatever activation the model was saved with: 0 is even odds for a model trained with
+    binary cross-entropy, and only their order means anything for other models. Safe to share between threads
+    and event
     loops: all calls meet in one worker. The model is loaded at once, so that mistakes show here.
 
     Args:
-        model_name: A local folder or a hub name, of a sequence-classification model or of a cross-encoder made of
-            sentence-transformers' modules. Local files are tried before the network.
+        model_name: A local folder or a hub name, of a sequence-classification model or of a cross-encoder
+            made of sentence-transformers' modules. Local files are tried before the network.
         max_length: Tokens after which a pair is cut; ``None`` is the model's own. Never beyond its positions.
         device: For instance ``"cpu"`` or ``"cuda:1"``; ``None`` takes a GPU where there is one.
         backend: ``"auto"`` or ``"torch"``.
-        precision: Of the language model. ``"auto"``: half on a GPU; bf16 on a CPU where that is measured faster.
+        precision: Of the language model. ``"auto"``: half on a GPU; bf16 on a CPU where that is measured
+            faster.
         batch_size: Largest number of pairs in a batch; ``None`` leaves it to the token budget.
         threads: CPU threads for torch, a setting of the whole process; ``None`` leaves it alone.
         long_documents: ``"truncate"`` reads the beginning of a long passage; ``"max"`` reads all of it in
@@ -73,6 +75,7 @@ class CrossEncoderScorer(ServedModel, BaseCrossEncoder):
             )
         folder = resolve_folder(model_name, organization="cross-encoder")
         self._asked_length = max_length
+        self._long_documents = long_documents
         settings = {
             "model_name": str(model_name),
             "max_length": max_length,
@@ -104,7 +107,12 @@ class CrossEncoderScorer(ServedModel, BaseCrossEncoder):
         """Tokens after which a pair is cut, ``None`` where it is never cut."""
         return self._max_length
 
-    def score(self, text_pairs: Sequence[tuple[str, str]]) -> list[float]:  # type: ignore[override] # accepts more
+    @property
+    def long_documents(self) -> Literal["truncate", "max"]:
+        """What happens to a passage that is longer than the model reads."""
+        return self._long_documents
+
+    def score(self, text_pairs: Sequence[tuple[str, str]]) -> list[float]:
         """Return one logit a (query, passage) pair, in their order; an empty list gives an empty list.
 
         Raises:
@@ -133,10 +141,10 @@ class CrossEncoderScorer(ServedModel, BaseCrossEncoder):
     async def ascore_pairs(self, text_pairs: Sequence[tuple[str, str]]) -> PairScores:
         """Score pairs without blocking the event loop. See ``score_pairs``."""
         future = self._submit(text_pairs)
-        return _pair_scores(None if future is None else await asyncio.wrap_future(future))
+        return _pair_scores(None if future is None else await _wait(future))
 
     def load_trainable(self) -> "CrossEncoder":
-        """Load a fresh float32 cross-encoder on the CPU with the same length, whose ``predict`` gives logits."""
+        """Load a fresh float32 cross-encoder of the same length on the CPU, whose ``predict`` gives logits."""
         return load_pair_encoder(self._folder, max_length=self._asked_length)
 
     def _submit(self, text_pairs: Sequence[tuple[str, str]]) -> Future[Output] | None:
@@ -144,6 +152,10 @@ class CrossEncoderScorer(ServedModel, BaseCrossEncoder):
         if not pairs:
             return None
         return self._worker.submit(pairs, KIND, urgent=len(pairs) <= URGENT_PAIRS)
+
+
+async def _wait(future: Future[Output]) -> Output:
+    return await asyncio.wrap_future(future)
 
 
 def _pair_scores(output: Output | None) -> PairScores:

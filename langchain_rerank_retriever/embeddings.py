@@ -40,23 +40,26 @@ TEXTS_WORTH_A_BAR = 64
 class PooledEmbeddings(ServedModel, Embeddings):
     """A sentence-transformers model, or any language model with a pooling layer on it.
 
-    Safe to share between threads and event loops: all calls meet in one worker, which packs what arrives at the
-    same time into shared batches. The model is loaded at once, so that mistakes show here.
+    Safe to share between threads and event loops: all calls meet in one worker, which packs what arrives at
+    the same time into shared batches. The model is loaded at once, so that mistakes show here.
 
     Args:
-        model_name: A local folder or a hub name; also called ``model``. Local files are tried before the network.
+        model_name: A local folder or a hub name; also called ``model``. Local files are tried before the
+            network.
         model: Another name for ``model_name``.
         pooling: ``"cls"``, ``"max"``, ``"mean"``, ``"mean_sqrt_len_tokens"``, ``"weightedmean"`` or
-            ``"lasttoken"``, or a tuple of these (concatenated): put on the language model in place of all that
-            follows it. ``None``: the model's own; a plain language model gets ``"mean"``.
+            ``"lasttoken"``, or a tuple of these (concatenated): put on the language model in place of all
+            that follows it. ``None``: the model's own; a plain language model gets ``"mean"``.
         normalize: Whether vectors have length 1.
         query_prompt: Put before queries; ``None`` is the model's own.
         document_prompt: Put before documents; ``None`` is the model's own.
-        max_seq_length: Tokens after which a text is cut; ``None`` is the model's own. Never beyond its positions.
+        max_seq_length: Tokens after which a text is cut; ``None`` is the model's own. Never beyond its
+            positions.
         truncate_dim: Leading dimensions that are kept.
         device: For instance ``"cpu"`` or ``"cuda:1"``; ``None`` takes a GPU where there is one.
         backend: ``"auto"`` or ``"torch"``.
-        precision: Of the language model. ``"auto"``: half on a GPU; bf16 on a CPU where that is measured faster.
+        precision: Of the language model. ``"auto"``: half on a GPU; bf16 on a CPU where that is measured
+            faster.
         batch_size: Largest number of texts in a batch; ``None`` leaves it to the token budget.
         threads: CPU threads for torch, a setting of the whole process; ``None`` leaves it alone.
         show_progress: Whether long calls draw a bar on stderr.
@@ -66,7 +69,7 @@ class PooledEmbeddings(ServedModel, Embeddings):
         ModelLoadError: No model there, or none that can be loaded.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the settings a caller may need, all but one by keyword
         self,
         model_name: str | Path | None = None,
         *,
@@ -144,7 +147,7 @@ class PooledEmbeddings(ServedModel, Embeddings):
             return self._empty() if future is None else future.result().values
 
     async def aencode(self, texts: Sequence[str], *, kind: TextKind = "document") -> FloatArray:
-        """Embed texts without blocking the event loop; cancelling drops what has not run yet. See ``encode``."""
+        """Do as ``encode`` without blocking the event loop; cancelling drops what has not run yet."""
         checked = check_texts(texts)
         with self._progress(len(checked)) as progress:
             future = self._submit(checked, kind, progress)

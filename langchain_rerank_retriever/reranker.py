@@ -18,8 +18,8 @@ from langchain_rerank_retriever.protocols import FloatArray
 class CrossEncoderReranker(BaseDocumentCompressor):
     """Orders documents by a cross-encoder and keeps the best.
 
-    Has the fields of LangChain's class of that name and takes its place in a ``ContextualCompressionRetriever``;
-    unlike that class it keeps ids and scores and returns copies.
+    Has the fields of LangChain's class of that name and takes its place in a
+    ``ContextualCompressionRetriever``; unlike that class it keeps ids and scores and returns copies.
 
     Attributes:
         model: Any LangChain cross-encoder; higher scores are more relevant.
@@ -97,7 +97,8 @@ def _checked(raw: Iterable[Any], expected: int) -> FloatArray:
     bad = np.flatnonzero(~np.isfinite(scores))
     if bad.size:
         raise ScoringError(
-            f"The cross-encoder gave {scores[bad[0]]} for document {bad[0]} of {expected}; expected a finite number."
+            f"The cross-encoder gave {scores[bad[0]]} for document {bad[0]} of {expected}; expected a finite "
+            "number."
         )
     return scores
 

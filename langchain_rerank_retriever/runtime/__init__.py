@@ -1,1 +1,1 @@
-"""How a model runs fast and safely: one worker thread a model, batches by token budget, backends behind one shape."""
+"""How a model runs fast and safely: a worker thread each, batches by token budget, backends of one shape."""

@@ -1,6 +1,6 @@
 """The shape of a backend, and what it hands to the worker that drives it."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,14 +19,15 @@ class Row:
             (windows of a long passage); the largest value of them is the item's.
         length: Tokens, which is what padding is counted by; at least 1.
         payload: What ``run`` of the same backend needs.
-        group: Rows of different groups never share a batch.
+        group: Kind of input, and tokens of its prompt where pooling leaves those out. Rows of different
+            groups never share a batch.
         truncated: Whether the input was longer than the model reads.
     """
 
     item: int
     length: int
     payload: Any
-    group: Hashable = None
+    group: tuple[str, int | None] = ("", None)
     truncated: bool = False
 
 

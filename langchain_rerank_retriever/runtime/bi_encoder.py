@@ -11,7 +11,8 @@ from langchain_rerank_retriever.runtime.loading import clamp_length, load_model
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-#: As sentence-transformers has them (its class Pooling), here so that a wrong mode is refused before torch loads.
+#: As sentence-transformers has them (its class Pooling), here so that a wrong mode is refused before torch
+#: loads.
 POOLING_MODES = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
 
 
@@ -148,8 +149,9 @@ def _probe(model: "SentenceTransformer", folder: Path) -> None:
         vector = model.encode(["a"], show_progress_bar=False)
     except (KeyError, ValueError, RuntimeError, TypeError, IndexError, AttributeError) as error:
         raise ModelLoadError(
-            f"The model in '{folder}' gives no vector for a text ({type(error).__name__}: {error}). Expected a "
-            "sentence-transformers model or a language model; give pooling='mean' to put a pooling layer on it."
+            f"The model in '{folder}' gives no vector for a text ({type(error).__name__}: {error}). "
+            "Expected a sentence-transformers model or a language model; pooling='mean' puts a pooling layer "
+            "on it."
         ) from error
     if vector.ndim != 2 or vector.shape[1] == 0:
         raise ModelLoadError(

@@ -1,4 +1,4 @@
-"""The identity of a loaded model: equal for equal behaviour, wherever the files lie and whatever runs them."""
+"""The identity of a loaded model: equal for equal behaviour, wherever its files lie and whatever runs it."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""From a model name to a folder with safetensors weights, and from the folder to sentence-transformers' object."""
+"""From a model name to a folder with safetensors weights, and from there to sentence-transformers' object."""
 
 import json
 import logging
@@ -62,9 +62,9 @@ def check_folder(folder: Path, name: str) -> None:
         pickled = sorted(part.glob("pytorch_model*.bin")) if part.is_dir() else []
         if pickled and not any(part.glob("*.safetensors")):
             raise ModelLoadError(
-                f"'{name}' has its weights in '{pickled[0].relative_to(folder)}', a pickle file that can run code. "
-                "Expected model.safetensors: load it once with transformers on a machine you trust and save it "
-                "again with save_pretrained()."
+                f"'{name}' has its weights in '{pickled[0].relative_to(folder)}', a pickle file, which can "
+                "run code. Expected model.safetensors: load it once with transformers where you trust it, "
+                "and save it again with save_pretrained()."
             )
     if not any(folder.rglob("*.safetensors")):
         inside = sorted(entry.name for entry in folder.iterdir())
@@ -76,7 +76,7 @@ def check_folder(folder: Path, name: str) -> None:
 
 
 def load_model(cls: type[Model], folder: Path, **kwargs: Any) -> Model:
-    """Load a sentence-transformers object on the CPU in float32: from this folder only, running none of its code.
+    """Load a sentence-transformers object on the CPU in float32, from this folder only, none of its code.
 
     Raises:
         ModelLoadError: The folder's files do not make a model; says what the libraries said.
@@ -85,7 +85,7 @@ def load_model(cls: type[Model], folder: Path, **kwargs: Any) -> Model:
     from safetensors import SafetensorError
 
     try:
-        with _quiet():
+        with quiet():
             model = cls(
                 str(folder),
                 device="cpu",
@@ -108,14 +108,30 @@ def load_model(cls: type[Model], folder: Path, **kwargs: Any) -> Model:
             f"The model in '{folder}' cannot be loaded ({type(error).__name__}: {error})."
         ) from error
     model.eval()
+    _check_weights(model, folder)
     return model
+
+
+def stored_names(folder: Path) -> set[str]:
+    """Return the names of all weights in a folder's safetensors files."""
+    from safetensors import safe_open
+
+    names: set[str] = set()
+    for path in folder.rglob("*.safetensors"):
+        with safe_open(path, framework="pt") as weights:
+            # Early checkpoints call the two parts of a layer norm gamma and beta.
+            names |= {
+                name.replace(".gamma", ".weight").replace(".beta", ".bias")
+                for name in weights.keys()  # noqa: SIM118
+            }
+    return names
 
 
 def position_limit(model: "BaseModel") -> int | None:
     """Return the longest input that the language model has positions for, ``None`` where there is no limit.
 
-    Models of RoBERTa's family count positions from ``padding_idx + 1``, so two of their places are never used;
-    one token too many is an index out of range, which on a GPU spoils the whole process.
+    Models of RoBERTa's family count positions from ``padding_idx + 1``, so two of their places are never
+    used; one token too many is an index out of range, which on a GPU spoils the whole process.
     """
     language_model = model.transformers_model
     config = getattr(language_model, "config", None)
@@ -123,8 +139,9 @@ def position_limit(model: "BaseModel") -> int | None:
     if language_model is None or not isinstance(limit, int) or limit < 1:
         return None
     for name, module in language_model.named_modules():
-        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
-            return limit - int(module.padding_idx) - 1  # type: ignore[arg-type] # checked on the line above
+        padding = getattr(module, "padding_idx", None)
+        if name.endswith("position_embeddings") and isinstance(padding, int):
+            return limit - padding - 1
     return limit
 
 
@@ -143,6 +160,26 @@ def clamp_length(model: "BaseModel", wanted: int | None, name: str) -> int | Non
     if length is not None and length != model.max_seq_length:
         model.max_seq_length = length
     return length
+
+
+def _check_weights(model: "BaseModel", folder: Path) -> None:
+    """Refuse files of another architecture: transformers fills what it does not find with random numbers.
+
+    Names are compared from the end, because a prefix differs with the head a checkpoint was saved with; half
+    of them must be there, because a few are renamed on loading.
+    """
+    language_model = model.transformers_model
+    if language_model is None:
+        return
+    prefix = f"{language_model.base_model_prefix}."
+    stored = {name.rsplit(prefix, 1)[-1] for name in stored_names(folder)}
+    wanted = {name.removeprefix(prefix) for name in language_model.state_dict()}
+    if len(wanted & stored) * 2 < len(wanted):
+        raise ModelLoadError(
+            f"The weights in '{folder}' are not those of the {type(language_model).__name__} that "
+            f"config.json describes: only {len(wanted & stored)} of {len(wanted)} are there. Save the model "
+            "again as a whole."
+        )
 
 
 def _looks_like_a_path(name: str) -> bool:
@@ -184,7 +221,7 @@ def _from_hub(name: str, organization: str) -> Path:
 def _download(full: str, name: str) -> Path:
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-    from huggingface_hub.utils import httpx
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined] # httpx or httpx2, whichever it uses
 
     looked = f"There is no folder '{name}', and the local hub cache has no complete model '{full}'"
     fix = "Give the path of a local folder, or load it once where the hub can be reached."
@@ -205,14 +242,17 @@ def _download(full: str, name: str) -> Path:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the bar that transformers draws while it reads weights off the caller's stderr."""
-    from transformers.utils import logging as transformers_logging
+def quiet() -> Iterator[None]:
+    """Keep bars and reports of transformers off stderr; what they warn of is checked here, as an error."""
+    from transformers.utils import logging
 
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
+    settings: Any = logging
+    bars, verbosity = settings.is_progress_bar_enabled(), settings.get_verbosity()
+    settings.disable_progress_bar()
+    settings.set_verbosity_error()
     try:
         yield
     finally:
-        if shown:
-            transformers_logging.enable_progress_bar()
+        settings.set_verbosity(verbosity)
+        if bars:
+            settings.enable_progress_bar()

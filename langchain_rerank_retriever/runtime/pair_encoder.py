@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain_rerank_retriever.errors import ModelLoadError
-from langchain_rerank_retriever.runtime.loading import clamp_length, load_model
+from langchain_rerank_retriever.runtime.loading import clamp_length, load_model, stored_names
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -19,7 +19,8 @@ def load_pair_encoder(folder: Path, *, max_length: int | None) -> "CrossEncoder"
     """Load a cross-encoder, float32 on the CPU, whose ``predict`` gives logits.
 
     Args:
-        folder: Of a sequence-classification model, or of a cross-encoder made of sentence-transformers' modules.
+        folder: Of a sequence-classification model, or of a cross-encoder made of sentence-transformers'
+            modules.
         max_length: Tokens after which a pair is cut; ``None`` is the model's own.
 
     Raises:
@@ -28,7 +29,7 @@ def load_pair_encoder(folder: Path, *, max_length: int | None) -> "CrossEncoder"
     from sentence_transformers import CrossEncoder
     from torch import nn
 
-    model = load_model(CrossEncoder, folder, activation_fn=nn.Identity())
+    model: CrossEncoder = load_model(CrossEncoder, folder, activation_fn=nn.Identity())
     _check_head(model, folder)
     _check_labels(model, folder)
     last: Any = model[-1]
@@ -52,34 +53,20 @@ def _check_head(model: "CrossEncoder", folder: Path) -> None:
         return
     prefix = f"{language_model.base_model_prefix}."
     head = {name for name in language_model.state_dict() if not name.startswith(prefix)}
-    missing = sorted(head - _stored_names(folder))
+    missing = sorted(head - stored_names(folder))
     if missing:
         architectures = getattr(language_model.config, "architectures", None) or ["a language model"]
         raise ModelLoadError(
-            f"'{folder}' ({architectures[0]}) is not a cross-encoder: it has no trained head, '{missing[0]}' is "
-            f"not among its weights. {TRAIN_IT}"
+            f"'{folder}' ({architectures[0]}) is not a cross-encoder: it has no trained head, "
+            f"'{missing[0]}' is not among its weights. {TRAIN_IT}"
         )
-
-
-def _stored_names(folder: Path) -> set[str]:
-    from safetensors import safe_open
-
-    names: set[str] = set()
-    for path in folder.rglob("*.safetensors"):
-        with safe_open(path, framework="pt") as weights:
-            # Early checkpoints call the two parts of a layer norm gamma and beta.
-            names |= {
-                name.replace(".gamma", ".weight").replace(".beta", ".bias")
-                for name in weights.keys()  # noqa: SIM118
-            }
-    return names
 
 
 def _check_labels(model: "CrossEncoder", folder: Path) -> None:
     if model.num_labels not in (1, 2):
         raise ModelLoadError(
-            f"'{folder}' gives {model.num_labels} labels a pair. Expected 1 (a relevance), or 2 (not relevant, "
-            f"relevant). {TRAIN_IT}"
+            f"'{folder}' gives {model.num_labels} labels a pair. Expected 1 (a relevance), or 2 (not "
+            f"relevant, relevant). {TRAIN_IT}"
         )
 
 

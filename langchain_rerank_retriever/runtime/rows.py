@@ -33,7 +33,8 @@ class TokenRows:
     """
 
     def __init__(self, model: "BaseModel", prompts: Mapping[str, str]) -> None:
-        self._tokenizer: PreTrainedTokenizerBase = model[0].tokenizer
+        first: Any = model[0]
+        self._tokenizer: PreTrainedTokenizerBase = first.tokenizer
         self._prompts = prompts
         # Only a model whose pooling leaves the prompt out asks for its length.
         self._groups = {kind: (kind, _prompt_length(model, prompt)) for kind, prompt in prompts.items()}
@@ -126,7 +127,8 @@ def rows_for(model: "BaseModel", prompts: Mapping[str, str], *, windows: bool = 
         ValueError: Windows are asked for and the model has no plain tokenizer that knows offsets.
     """
     if windows:
-        if not _has_plain_tokenizer(model) or not model[0].tokenizer.is_fast:
+        first: Any = model[0]
+        if not _has_plain_tokenizer(model) or not first.tokenizer.is_fast:
             raise ValueError("windows need a language model with a fast tokenizer")
         return WindowRows(model, prompts)
     return TokenRows(model, prompts) if _has_plain_tokenizer(model) else PreprocessedRows(model, prompts)
@@ -169,7 +171,7 @@ def collate_tokens(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Row]) ->
         columns, padding="max_length", max_length=longest, return_tensors="pt", verbose=False
     )
     features: Features = {**padded, "modality": "text"}
-    _, prompt_length = rows[0].group  # type: ignore[misc] # rows_of made it
+    _, prompt_length = rows[0].group
     if prompt_length is not None:
         features["prompt_length"] = prompt_length
     return features
@@ -196,7 +198,8 @@ def _has_plain_tokenizer(model: "BaseModel") -> bool:
 def _prompt_length(model: "BaseModel", prompt: str) -> int | None:
     if not prompt or all(getattr(module, "include_prompt", True) for module in model.children()):
         return None
-    return model.preprocess(["a"], prompt=prompt).get("prompt_length")
+    length: Any = model.preprocess(["a"], prompt=prompt).get("prompt_length")
+    return None if length is None else int(length)
 
 
 def _parts(item: Any) -> Sequence[str]:
@@ -204,5 +207,4 @@ def _parts(item: Any) -> Sequence[str]:
 
 
 def _kind(rows: Sequence[Row]) -> str:
-    kind, _ = rows[0].group  # type: ignore[misc] # tokenise made it
-    return str(kind)
+    return rows[0].group[0]

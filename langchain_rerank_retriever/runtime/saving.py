@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from langchain_rerank_retriever.errors import InvalidArgumentError, StorageError
+from langchain_rerank_retriever.runtime.loading import quiet
 
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel
@@ -30,7 +31,8 @@ def save_atomically(model: "BaseModel", folder: str | Path) -> Path:
         raise StorageError(f"The folder '{target}' cannot be made ({error}).") from error
     try:
         building.chmod(0o755)
-        model.save_pretrained(str(building), create_model_card=False)
+        with quiet():
+            model.save_pretrained(str(building), create_model_card=False)
         # Replaces an empty folder; fails on one that another process has filled meanwhile.
         building.rename(target)
     except OSError as error:
@@ -48,5 +50,6 @@ def check_free(target: Path) -> None:
     """
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
         raise InvalidArgumentError(
-            f"'{target}' exists and is not empty. Expected a new or empty folder: choose another, or remove it first."
+            f"'{target}' exists and is not empty. Expected a new or empty folder: choose another, or remove "
+            "it first."
         )

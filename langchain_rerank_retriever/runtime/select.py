@@ -43,7 +43,7 @@ def check_positive(name: str, value: int | None) -> None:
     Raises:
         InvalidArgumentError: The message names the argument.
     """
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+    if value is not None and (type(value) is not int or value < 1):
         raise InvalidArgumentError(f"{name}: expected a whole number of at least 1 or None, got {value!r}.")
 
 
@@ -63,8 +63,8 @@ def choose_device(device: str | None) -> str:
         kind = torch.device(device).type
     except (RuntimeError, TypeError) as error:
         raise InvalidArgumentError(f"device: torch does not know {device!r} ({error}). Try 'cpu'.") from error
-    available = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-    if kind in available and not available[kind]():
+    missing = {"cuda": not torch.cuda.is_available(), "mps": not torch.backends.mps.is_available()}
+    if missing.get(kind, False):
         raise InvalidArgumentError(f"device: {device!r} was asked for, but this machine has none. Try 'cpu'.")
     return device
 
@@ -87,7 +87,8 @@ def choose_dtype(precision: str, device: str) -> "torch.dtype":
 def choose_budget(device: str) -> int:
     """Return the padded tokens of a batch: enough to fill the device, not more.
 
-    On two cores, batches of about 16 rows of 256 tokens are fastest in bf16; a GPU needs more rows to be busy.
+    On two cores, batches of about 16 rows of 256 tokens are fastest in bf16; a GPU needs more rows to be
+    busy.
     """
     return 4096 if device.startswith("cpu") else 32768
 
@@ -96,7 +97,8 @@ def choose_budget(device: str) -> int:
 def bfloat16_is_faster() -> bool:
     """Time one matrix product in both types on this CPU; once a process, well under 0.3 s.
 
-    A processor that lists bf16 may still emulate it, three to seven times slower than float32: only time tells.
+    A processor that lists bf16 may still emulate it, three to seven times slower than float32: only time
+    tells.
     """
     import torch
 

@@ -54,8 +54,8 @@ class Placement:
 class ServedModel:
     """A loaded model behind a worker.
 
-    Copies are the same object, because a model is a service and not a value. Pickling keeps the settings and loads
-    the model again where it arrives.
+    Copies are the same object, because a model is a service and not a value. Pickling keeps the settings and
+    loads the model again where it arrives.
 
     Args:
         settings: The constructor's keyword arguments.
@@ -104,7 +104,7 @@ class ServedModel:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over weights, tokenizer, modules, prompts and lengths; the same for every path and precision."""
+        """SHA-256 over weights, tokenizer, modules, prompts, lengths; not over the path or the precision."""
         return self._fingerprint
 
     @property
@@ -122,7 +122,7 @@ class ServedModel:
         raise NotImplementedError
 
     def save(self, folder: str | Path) -> None:
-        """Write the model, its weights as they were loaded (float32), for sentence-transformers and for this class.
+        """Write the model as it was loaded (float32), for sentence-transformers and for this class.
 
         Args:
             folder: New or empty. It appears whole or not at all.
@@ -140,7 +140,7 @@ class ServedModel:
         save_atomically(model, folder)
 
     def close(self) -> None:
-        """End the worker and let go of the model; requests that still wait fail with ClosedError. May be repeated."""
+        """End the worker and let go of the model; what waits fails with ClosedError. May be repeated."""
         self._finalizer()
 
     def __enter__(self) -> Self:

@@ -21,8 +21,8 @@ class TorchBackend:
     Args:
         model: Loaded on the CPU in float32; is moved and cast in place.
         rows: How inputs are read.
-        output: The feature to return: ``"sentence_embedding"``, shape (batch, dimension), or ``"scores"``, shape
-            (batch, labels) with one label, or with two of which the second means relevant.
+        output: The feature to return: ``"sentence_embedding"``, shape (batch, dimension), or ``"scores"``,
+            shape (batch, labels) with one label, or with two of which the second means relevant.
         device: Where it runs.
         dtype: Number type of the language model.
         threads: CPU threads for torch, a setting of the whole process; ``None`` leaves it alone.
@@ -83,8 +83,7 @@ class TorchBackend:
     @torch.inference_mode()
     def _forward(self, rows: Sequence[Row]) -> FloatArray:
         features = batch_to_device(self._rows.collate(rows), self._device)
-        kind, _ = rows[0].group  # type: ignore[misc] # the rows of this package carry (kind, prompt length)
-        result = self._model(features, task=kind)[self._output].float()
+        result = self._model(features, task=rows[0].group[0])[self._output].float()
         if self._output == "scores":
             result = one_logit(result)
         values: FloatArray = result.cpu().numpy()

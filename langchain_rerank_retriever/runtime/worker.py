@@ -1,4 +1,4 @@
-"""One thread a model: it takes requests from a queue, packs them into shared batches and resolves their futures."""
+"""One thread a model: takes requests from a queue, packs shared batches, resolves the futures."""
 
 import os
 import sys
@@ -35,9 +35,10 @@ class _Round:
 class Worker:
     """Drives one backend from one thread, which starts with the first request.
 
-    Requests that wait at the same moment form a round and share its batches; rounds take turns, one batch each,
-    urgent rounds first. So a query overtakes a bulk job between two of its batches, and a small job beside a
-    large one is done after about twice its own time. Between two batches cancelled requests are dropped.
+    Requests that wait at the same moment form a round and share its batches; rounds take turns, one batch
+    each, urgent rounds first. So a query overtakes a bulk job between two of its batches, and a small job
+    beside a large one is done after about twice its own time. Between two batches cancelled requests are
+    dropped.
 
     Args:
         backend: The model.
@@ -103,7 +104,7 @@ class Worker:
         return request.future
 
     def close(self) -> None:
-        """Finish the running batch, fail what waits with ClosedError, and let go of the model. May be repeated."""
+        """Finish the running batch, fail what waits (ClosedError), let go of the model. May be repeated."""
         with self._ready:
             self._closed = True
             thread = self._thread
@@ -114,7 +115,7 @@ class Worker:
             thread.join()
 
     def after_fork(self) -> None:
-        """In a child process: forget the parent's thread and requests; a new thread starts with the next request."""
+        """In a child process: forget the parent's thread and requests; the next request starts a thread."""
         self._reset()
 
     def _main(self) -> None:
@@ -128,7 +129,7 @@ class Worker:
                 try:
                     self._open_rounds(backend)
                     self._run_next(backend)
-                except Exception as error:  # noqa: BLE001 - the waiting callers get it; the thread must live on
+                except Exception as error:  # noqa: BLE001 - its callers get it; the thread lives on
                     self._fail_all(error)
         self._fail_all(ClosedError("This model was closed before the request was done."))
         self._backend = None
@@ -155,7 +156,7 @@ class Worker:
         for request in requests:
             try:
                 placed += [(request, row) for row in request.read(backend, share)]
-            except Exception as error:  # noqa: BLE001 - whatever a tokenizer raises belongs to this request alone
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's
                 request.fail(error)
         placed.sort(key=lambda pair: repr(pair[1].group))
         batches: list[list[Placed]] = []
@@ -190,7 +191,7 @@ class Worker:
             return
         try:
             values = backend.run([row for _, row in placed])
-        except Exception as error:  # noqa: BLE001 - out of memory or one bad row: halve, then blame that row alone
+        except Exception as error:  # noqa: BLE001 - out of memory or one bad row: halve and see
             if len(placed) == 1:
                 placed[0][0].fail(error)
                 return
