@@ -78,7 +78,8 @@ class Blend:
             "format": BLEND_FORMAT,
             "fusion": None if self.fusion is None else dict(self.fusion),
             "variants": [
-                {"weights": dict(v.weights), "slope": v.slope, "intercept": v.intercept} for v in self.variants
+                {"weights": dict(v.weights), "slope": v.slope, "intercept": v.intercept}
+                for v in self.variants
             ],
         }
 

@@ -58,7 +58,7 @@ class Bundle:
     report: dict[str, Any] | None
 
 
-def save(  # noqa: PLR0913  # the parts of a bundle
+def save(  # the parts of a bundle
     folder: str | Path,
     *,
     recall: Any,
@@ -120,7 +120,9 @@ def load(
         settings = {name: manifest["settings"][name] for name in SETTINGS}
         return Bundle(recall, reranker, blend, settings, manifest["report"])
     except (KeyError, TypeError) as error:
-        raise FormatError(f"{source / MANIFEST} is damaged: {error!r} in it. Save the bundle anew.") from error
+        raise FormatError(
+            f"{source / MANIFEST} is damaged: {error!r} in it. Save the bundle anew."
+        ) from error
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -149,6 +151,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 # -- saving ----------------------------------------------------------------------------------------------------
+
+
+def check_target(target: Path) -> None:
+    """Refuse a folder that `save` would refuse, before the work that leads to a save is done.
+
+    Raises:
+        FormatError: If the folder holds something that is not a bundle.
+    """
+    _earlier(target)
 
 
 def _earlier(target: Path) -> dict[str, Any] | None:
@@ -196,9 +207,7 @@ def _save_store(target: Path, store: FaissStore) -> dict[str, Any]:
     return {"folder": name}
 
 
-def _save_model(
-    target: Path, part: str, model: Any, earlier: dict[str, Any] | None
-) -> dict[str, Any]:
+def _save_model(target: Path, part: str, model: Any, earlier: dict[str, Any] | None) -> dict[str, Any]:
     fingerprint = model.fingerprint
     if earlier is not None and earlier.get("fingerprint") == fingerprint:
         return {"folder": earlier["folder"], "fingerprint": fingerprint}
@@ -254,9 +263,13 @@ def _folder_of(source: Path, part: dict[str, Any], argument: str) -> Path:
     name = part["folder"]
     path = source / str(name)
     if not isinstance(name, str) or not _PART.match(name) or path.is_symlink():
-        raise FormatError(f"{source / MANIFEST} names {name!r} as a part; expected a plain folder of the bundle.")
+        raise FormatError(
+            f"{source / MANIFEST} names {name!r} as a part; expected a plain folder of the bundle."
+        )
     if not path.is_dir():
-        raise FormatError(f"{source} lacks its folder {name!r}. Restore it from a copy, or save the bundle anew.")
+        raise FormatError(
+            f"{source} lacks its folder {name!r}. Restore it from a copy, or save the bundle anew."
+        )
     return path
 
 

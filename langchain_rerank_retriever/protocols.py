@@ -76,6 +76,15 @@ class PairScorer(Protocol):
         ...
 
 
+@runtime_checkable
+class AsyncPairScorer(Protocol):
+    """A pair scorer that can be awaited without a thread."""
+
+    async def ascore_pairs(self, text_pairs: Sequence[tuple[str, str]]) -> PairScores:
+        """Score (query, passage) pairs; an empty list gives empty arrays."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ExplainedCandidate:
     """One recalled document with everything that decided its place.

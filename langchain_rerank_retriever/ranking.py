@@ -126,7 +126,7 @@ def _number(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _outcome(  # noqa: PLR0913
+def _outcome(
     rank_: int, place: int, relevance: float | None, ranking: Ranking, k: int, score_threshold: float | None
 ) -> Outcome:
     if place in ranking.dropped:
@@ -136,9 +136,7 @@ def _outcome(  # noqa: PLR0913
     return "returned" if rank_ <= k else "below_k"
 
 
-def returned_documents(
-    candidates: Sequence[ExplainedCandidate], kind: RelevanceKind
-) -> tuple[Document, ...]:
+def returned_documents(candidates: Sequence[ExplainedCandidate], kind: RelevanceKind) -> tuple[Document, ...]:
     """Copy the documents that are returned, with their scores in the metadata."""
     return tuple(_with_scores(candidate, kind) for candidate in candidates if candidate.outcome == "returned")
 

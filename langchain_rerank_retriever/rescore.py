@@ -12,7 +12,7 @@ from langchain_core.documents import BaseDocumentCompressor, Document
 from numpy.typing import NDArray
 
 from langchain_rerank_retriever.errors import InvalidArgumentError, ScoringError
-from langchain_rerank_retriever.protocols import PairScorer
+from langchain_rerank_retriever.protocols import AsyncPairScorer, PairScorer
 
 Reranker = BaseCrossEncoder | BaseDocumentCompressor
 
@@ -74,6 +74,9 @@ async def arescore(
     """Do the same without blocking the event loop."""
     if not documents:
         return Rescored(())
+    if isinstance(reranker, AsyncPairScorer) and deadline is None:
+        scored = await reranker.ascore_pairs([(query, document.page_content) for document in documents])
+        return Rescored(tuple(documents), scored.scores.astype(float), scored.truncated)
     if isinstance(reranker, BaseCrossEncoder):
         return await asyncio.to_thread(_score, reranker, query, documents, deadline)
     marked = _marked(documents)
@@ -159,6 +162,8 @@ def _unmarked(documents: Sequence[Document], kept: Sequence[Document]) -> Rescor
         metadata = {key: value for key, value in document.metadata.items() if key != _PLACE}
         score = metadata.get("relevance_score")
         scores[place] = float(score) if isinstance(score, int | float) else np.nan
-        result[place] = Document(id=documents[place].id, page_content=document.page_content, metadata=metadata)
+        result[place] = Document(
+            id=documents[place].id, page_content=document.page_content, metadata=metadata
+        )
     known = None if np.isnan(scores[order]).any() or not order else scores
     return Rescored(tuple(result), known, None, tuple(order))

@@ -10,7 +10,7 @@ from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, Callba
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.vectorstores import InMemoryVectorStore
+from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 from pydantic import ConfigDict, PrivateAttr, ValidationError, field_validator
 
 from langchain_rerank_retriever import bundle
@@ -94,7 +94,7 @@ class RerankRetriever(BaseRetriever):
 
     def __init__(self, recall: Any = None, **fields: Any) -> None:
         try:
-            super().__init__(recall=recall, **fields)
+            super().__init__(**{"recall": recall, **fields})
         except ValidationError as error:
             problems = "; ".join(
                 f"{'.'.join(map(str, one['loc'])) or 'arguments'}: {one['msg']}" for one in error.errors()
@@ -128,7 +128,7 @@ class RerankRetriever(BaseRetriever):
 
     # -- answering ---------------------------------------------------------------------------------------------
 
-    def explain(  # noqa: PLR0913  # the keyword arguments of invoke
+    def explain(  # the keyword arguments of invoke
         self,
         query: str,
         *,
@@ -142,8 +142,11 @@ class RerankRetriever(BaseRetriever):
 
         Args:
             query: The query; a blank one is refused, since an embedded blank is near arbitrary documents.
-            k: Instead of the retriever's own, for this query; likewise `fetch_k`, `recall_mode`, `score_threshold`.
+            k: How many documents at most. None here and below takes the retriever's own setting.
+            fetch_k: How many candidates; at least `k` are recalled.
             filter: Metadata filter, applied before the search; passed through as it is to a foreign store.
+            recall_mode: `"dense"`, `"lexical"` or `"hybrid"`.
+            score_threshold: Leave out documents whose `relevance_score` is lower.
 
         Raises:
             InvalidArgumentError: For a blank query, or an argument out of range.
@@ -158,7 +161,7 @@ class RerankRetriever(BaseRetriever):
             rescored = rescore(self.reranker, query, texts, deadline=plan.deadline)
         return self._finish(plan, candidates, rescored, recalled)
 
-    async def aexplain(  # noqa: PLR0913
+    async def aexplain(
         self,
         query: str,
         *,
@@ -178,7 +181,7 @@ class RerankRetriever(BaseRetriever):
             rescored = await arescore(self.reranker, query, texts, deadline=plan.deadline)
         return self._finish(plan, candidates, rescored, recalled)
 
-    def _get_relevant_documents(  # noqa: PLR0913
+    def _get_relevant_documents(
         self,
         query: str,
         *,
@@ -200,7 +203,7 @@ class RerankRetriever(BaseRetriever):
         )
         return list(explanation.documents)
 
-    async def _aget_relevant_documents(  # noqa: PLR0913
+    async def _aget_relevant_documents(
         self,
         query: str,
         *,
@@ -222,7 +225,7 @@ class RerankRetriever(BaseRetriever):
         )
         return list(explanation.documents)
 
-    def _plan(  # noqa: PLR0913
+    def _plan(
         self,
         query: str,
         k: int | None,
@@ -311,12 +314,12 @@ class RerankRetriever(BaseRetriever):
         return retriever.model_copy(update={"recall": store})
 
     @classmethod
-    def from_texts(  # noqa: PLR0913  # LangChain's own arguments
+    def from_texts(  # LangChain's own arguments
         cls,
         texts: Iterable[str],
-        metadatas: Sequence[dict[str, Any]] | None = None,
+        metadatas: list[dict[str, Any]] | None = None,
         *,
-        ids: Sequence[str] | None = None,
+        ids: list[str] | None = None,
         embeddings: Embeddings,
         reranker: Any = None,
         path: Any = None,
@@ -335,8 +338,8 @@ class RerankRetriever(BaseRetriever):
         """Delete documents by id from the vector store that this retriever recalls from."""
         return self._own_store().delete(ids)
 
-    def _own_store(self) -> Any:
-        if hasattr(self.recall, "add_documents"):
+    def _own_store(self) -> VectorStore:
+        if isinstance(self.recall, VectorStore):
             return self.recall
         raise InvalidArgumentError(
             f"Documents can be added and deleted only where recall is one vector store; here it is "
@@ -395,6 +398,12 @@ class RerankRetriever(BaseRetriever):
         retriever._report = parts.report
         return retriever
 
+    def with_report(self, report: dict[str, Any]) -> Self:
+        """Return a copy that carries a tuning report, which `save_local` keeps in the bundle."""
+        copy = self.model_copy()
+        copy._report = report
+        return copy
+
     @property
     def report(self) -> dict[str, Any] | None:
         """The report of the tuning run that made this retriever, None where there was none."""
@@ -419,6 +428,3 @@ def _check_query(query: Any) -> None:
             f"The query cannot be written as UTF-8: it holds a lone surrogate at position {error.start}. "
             "Decode the text with errors='replace'."
         ) from error
-
-
-

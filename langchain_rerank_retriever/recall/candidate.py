@@ -55,8 +55,10 @@ class RecallRequest:
 class RecallSource(Protocol):
     """Anything that candidates can be recalled from."""
 
-    #: The stage scores that this source can give for any of its documents.
-    stage_scores: frozenset[StageScore]
+    @property
+    def stage_scores(self) -> frozenset[StageScore]:
+        """The stage scores that this source can give for any of its documents."""
+        ...
 
     def recall(self, request: RecallRequest) -> list[Candidate]:
         """Return at most `fetch_k` candidates, best first; fewer is normal, none is possible."""

@@ -72,7 +72,9 @@ class VectorStoreRecall:
     async def arecall(self, request: RecallRequest) -> list[Candidate]:
         """Search by the store's own async methods; LangChain's default for them is a thread."""
         arguments = self._arguments(request)
-        if self._overrides("similarity_search_with_score") or self._overrides("asimilarity_search_with_score"):
+        if self._overrides("similarity_search_with_score") or self._overrides(
+            "asimilarity_search_with_score"
+        ):
             try:
                 hits = await self.store.asimilarity_search_with_score(request.query, **arguments)
                 return _scored(hits, request)
@@ -130,9 +132,7 @@ class FusedRecall:
 
 
 def _scored(hits: Sequence[tuple[Document, Any]], request: RecallRequest) -> list[Candidate]:
-    candidates = [
-        Candidate(document, None if score is None else float(score)) for document, score in hits
-    ]
+    candidates = [Candidate(document, None if score is None else float(score)) for document, score in hits]
     return unique(candidates, request.fetch_k)
 
 

@@ -1,6 +1,7 @@
 """Joining ranked lists: pure functions of arrays."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ def standardise(scores: Floats) -> Floats:
     return np.asarray((scores - scores.mean()) / spread)
 
 
-def weighted_sum(stage_scores: Mapping[str, Floats], weights: Mapping[str, float]) -> Floats:
+def weighted_sum(stage_scores: Mapping[str, Floats], weights: Mapping[Any, float]) -> Floats:
     """Add up standardised stage scores.
 
     Args:

@@ -55,7 +55,7 @@ class StoreRecall:
         documents: dict[str, Document] = {}
         sides: dict[str, dict[str, float]] = {"dense": {}, "lexical": {}}
         searches: dict[str, Any] = {}
-        if mode != "lexical":
+        if vector is not None and mode != "lexical":
             searches["dense"] = self.store.similarity_search_with_score_by_vector(
                 vector, k=request.fetch_k, filter=request.filter
             )
@@ -70,7 +70,7 @@ class StoreRecall:
                 sides[side][key] = score
         return documents, sides["dense"], sides["lexical"]
 
-    def _fill(  # noqa: PLR0913  # one step of recall(), with what the step before it found
+    def _fill(  # one step of recall(), with what the step before it found
         self,
         request: RecallRequest,
         mode: str,

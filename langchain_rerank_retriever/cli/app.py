@@ -1,0 +1,136 @@
+"""The commands and what they take; what they do is in the modules of their names."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from langchain_rerank_retriever import __version__
+from langchain_rerank_retriever.errors import RerankError
+
+USER_MISTAKE = 2
+BROKEN_PIPE = 141  # 128 + SIGPIPE, what a shell reports for a program that a closed pipe ended
+INTERRUPTED = 130  # 128 + SIGINT
+
+app = typer.Typer(
+    name="langchain-rerank",
+    help="Recall with a bi-encoder, re-rank with a cross-encoder, tune both on your own data.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Count = Annotated[int, typer.Option("--k", "-k", min=1, help="How many documents.")]
+
+
+def _version(value: bool) -> None:  # typer's callback signature
+    if value:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[  # handled by its callback
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo(  # one parameter an option
+    packages: Annotated[
+        str | None,
+        typer.Option(help="Packages to walk, separated by commas. [default: those of the scientific stack]"),
+    ] = None,
+    query: Annotated[
+        str | None, typer.Option(help="Ask this of the saved bundle instead of training anew.")
+    ] = None,
+    minutes: Annotated[float, typer.Option(help="Budget for tuning and judging.")] = 8.0,
+    output: Annotated[Path, typer.Option(help="Folder of the bundle.")] = Path("demo-bundle"),
+    k: Count = 3,
+    json_: Json = False,
+) -> None:
+    """Tune on the documentation of the Python packages installed here, and answer questions from it.
+
+    Example: langchain-rerank demo --query "invert a matrix"
+    """
+    from langchain_rerank_retriever.cli import demo as command
+
+    if query is not None:
+        command.ask(query, output, k=k, as_json=json_)
+    else:
+        names = None if packages is None else [name.strip() for name in packages.split(",")]
+        command.run(names, minutes=minutes, output=output, k=k, as_json=json_)
+
+
+@app.command()
+def search(
+    bundle: Annotated[Path, typer.Argument(help="Folder that tune or save_local wrote.")],
+    query: Annotated[str, typer.Argument(help="What to search for.")],
+    k: Count = 4,
+    fetch_k: Annotated[int | None, typer.Option(min=1, help="How many candidates to re-rank.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Show every candidate with its scores.")] = False,
+    json_: Json = False,
+) -> None:
+    """Search a bundle.
+
+    Example: langchain-rerank search demo-bundle "invert a matrix" --explain
+    """
+    from langchain_rerank_retriever.cli import search as command
+
+    command.run(bundle, query, k=k, fetch_k=fetch_k, explain=explain, as_json=json_)
+
+
+@app.command()
+def info(
+    bundle: Annotated[Path, typer.Argument(help="Folder that tune or save_local wrote.")], json_: Json = False
+) -> None:
+    """Say what a bundle holds.
+
+    Example: langchain-rerank info demo-bundle
+    """
+    from langchain_rerank_retriever.cli import info as command
+
+    command.run(bundle, as_json=json_)
+
+
+@app.command()
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="Folder that tune or save_local wrote.")],
+    deep: Annotated[bool, typer.Option("--deep", help="Check every vector as well.")] = False,
+    json_: Json = False,
+) -> None:
+    """Check a bundle; exits with 1 where something is wrong.
+
+    Example: langchain-rerank verify demo-bundle --deep
+    """
+    from langchain_rerank_retriever.cli import verify as command
+
+    if not command.run(bundle, deep=deep, as_json=json_):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command line; a mistake of the user's is one line on standard error and exit code 2."""
+    # Bars of libraries that load models would mix with ours, and say nothing that a user of a command needs.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
+    try:
+        app()
+    except RerankError as error:
+        typer.echo(f"langchain-rerank: {error}", err=True)
+        sys.exit(USER_MISTAKE)
+    except BrokenPipeError:
+        # The reader has gone; the interpreter would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(BROKEN_PIPE)
+    except KeyboardInterrupt:
+        typer.echo("langchain-rerank: interrupted", err=True)
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,54 @@
+"""What every command prints with."""
+
+import json
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+from langchain_core.documents import Document
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+#: Characters of a document's text that are shown.
+PREVIEW = 160
+
+
+def printable(text: str) -> str:
+    """Make a document's text safe for a terminal: control, escape and text-direction characters become spaces."""
+    kept = (" " if unicodedata.category(one) in ("Cc", "Cf", "Cs", "Co") else one for one in text)
+    return " ".join("".join(kept).split())
+
+
+def print_json(data: Any) -> None:
+    """Print data as JSON."""
+    typer.echo(json.dumps(data, ensure_ascii=False, indent=2))
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
+    """Print a table; the first column is text, the rest are numbers."""
+    table = Table(title=title, title_justify="left")
+    for place, name in enumerate(header):
+        table.add_column(name, justify="left" if place == 0 else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(escape(printable(cell)) for cell in row))
+    # A pipe has no width: there, as wide as the table is.
+    console = Console()
+    Console(width=None if console.is_terminal else 200).print(table)
+
+
+def print_documents(documents: Sequence[Document]) -> None:
+    """Print documents with name, score and the beginning of the text."""
+    if not documents:
+        typer.echo("(nothing found)")
+    for place, document in enumerate(documents, start=1):
+        score = document.metadata.get("relevance_score")
+        shown = "" if score is None else f"  {score:.3f} ({document.metadata['relevance_kind']})"
+        typer.echo(f"{place}. {printable(str(document.id))}{shown}")
+        typer.echo(f"   {printable(document.page_content)[:PREVIEW]}")
+
+
+def as_data(documents: Sequence[Document]) -> list[dict[str, Any]]:
+    """Turn documents into JSON data."""
+    return [{"id": one.id, "page_content": one.page_content, "metadata": one.metadata} for one in documents]

@@ -1,0 +1,72 @@
+"""`langchain-rerank search`."""
+
+from pathlib import Path
+from typing import Any
+
+from langchain_rerank_retriever.cli.output import as_data, print_documents, print_json, print_table
+from langchain_rerank_retriever.protocols import ExplainedCandidate, Explanation
+from langchain_rerank_retriever.retriever import RerankRetriever
+
+
+def run(bundle: Path, query: str, *, k: int, fetch_k: int | None, explain: bool, as_json: bool) -> None:
+    """Search a bundle and print what it returns."""
+    retriever = RerankRetriever.load_local(bundle, read_only=True)
+    explanation = retriever.explain(query, k=k, fetch_k=fetch_k)
+    if as_json:
+        print_json(_data(explanation, explain=explain))
+        return
+    print_documents(explanation.documents)
+    if explain:
+        _print_candidates(explanation)
+
+
+def _data(explanation: Explanation, *, explain: bool) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "query": explanation.query,
+        "documents": as_data(explanation.documents),
+        "seconds": dict(explanation.seconds),
+    }
+    if explain:
+        data["candidates"] = [_row(candidate) for candidate in explanation.candidates]
+    return data
+
+
+def _row(candidate: ExplainedCandidate) -> dict[str, Any]:
+    names = (
+        "rank",
+        "recall_rank",
+        "recall_score",
+        "dense_score",
+        "lexical_score",
+        "rerank_score",
+        "blended_score",
+        "relevance_score",
+        "truncated",
+        "outcome",
+    )
+    return {"id": candidate.document.id} | {name: getattr(candidate, name) for name in names}
+
+
+def _print_candidates(explanation: Explanation) -> None:
+    header = ("document", "rank", "recalled", "dense", "lexical", "re-ranked", "relevance", "outcome")
+    print_table(
+        header,
+        [
+            (
+                str(one.document.id),
+                str(one.rank),
+                str(one.recall_rank),
+                *(
+                    _number(value)
+                    for value in (one.dense_score, one.lexical_score, one.rerank_score, one.relevance_score)
+                ),
+                one.outcome.replace("_", " "),
+            )
+            for one in explanation.candidates
+        ],
+        title=", ".join(f"{stage} {1000 * taken:.0f} ms" for stage, taken in explanation.seconds.items()),
+    )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

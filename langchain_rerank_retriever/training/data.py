@@ -1,0 +1,299 @@
+"""The user's own data: read, checked row by row, and turned into queries with the documents they want.
+
+Nothing is dropped, guessed from column order or changed in silence: a row that cannot be used is named with its
+place and the reason.
+"""
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from langchain_core.documents import Document
+
+from langchain_rerank_retriever.errors import DataError, InvalidArgumentError, StorageError
+
+COLUMNS = ("query", "document_id", "passage", "relevance", "negatives", "group")
+
+#: A row of the user's data with where it came from, for messages.
+Row = tuple[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """Queries and the documents that answer them.
+
+    Attributes:
+        queries: Query id to text, one for each distinct text.
+        qrels: Query id to {document id: relevance}; whole numbers, above 0 is relevant, 0 is judged not relevant.
+        groups: Query id to a key that a split must not tear apart; the query itself where the data names none.
+        negatives: Query id to texts that the data gives as wrong answers.
+        added: Passages that were not in the corpus and are to be added to it.
+    """
+
+    queries: Mapping[str, str]
+    qrels: Mapping[str, Mapping[str, int]]
+    groups: Mapping[str, str]
+    negatives: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    added: Sequence[Document] = ()
+
+    def positives(self, query_id: str) -> list[str]:
+        """Return the ids of a query's relevant documents."""
+        return [key for key, relevance in self.qrels[query_id].items() if relevance > 0]
+
+    def only(self, query_ids: Sequence[str]) -> "TrainingData":
+        """Return the part that concerns some queries."""
+        return TrainingData(
+            {key: self.queries[key] for key in query_ids},
+            {key: self.qrels[key] for key in query_ids},
+            {key: self.groups[key] for key in query_ids},
+            {key: self.negatives[key] for key in query_ids if key in self.negatives},
+        )
+
+
+def read_training_data(
+    data: Any,
+    documents: Mapping[str, Document],
+    *,
+    unknown_passages: Literal["refuse", "add"] = "refuse",
+    beir_split: str = "train",
+) -> TrainingData:
+    """Read training or held-out data in any of its forms.
+
+    Args:
+        data: A `datasets.Dataset`, a list of dicts, the path of a JSONL, CSV or Parquet file, or of a BEIR folder
+            (`queries.jsonl` and `qrels/<split>.tsv`). Columns: `query` with `document_id` or `passage`, and
+            optionally `relevance` (default 1), `negatives` (a list of texts), `group`.
+        documents: The corpus by id.
+        unknown_passages: What to do with a `passage` that is the text of no document: refuse it, or add it to the
+            corpus.
+        beir_split: Which qrels of a BEIR folder.
+
+    Raises:
+        DataError: Naming the row, the column and the fix.
+        StorageError: If a path cannot be read.
+    """
+    builder = _Builder(documents, unknown_passages)
+    for place, row in _rows(data, beir_split):
+        builder.add(place, row)
+    return builder.finish()
+
+
+class _Builder:
+    """Collects checked rows."""
+
+    def __init__(self, documents: Mapping[str, Document], unknown_passages: str) -> None:
+        if unknown_passages not in ("refuse", "add"):
+            raise InvalidArgumentError(
+                f"unknown_passages must be 'refuse' or 'add', got {unknown_passages!r}."
+            )
+        self._documents = documents
+        self._by_text = {document.page_content: key for key, document in documents.items()}
+        self._add_unknown = unknown_passages == "add"
+        self._ids: dict[str, str] = {}
+        self._qrels: dict[str, dict[str, int]] = {}
+        self._groups: dict[str, str] = {}
+        self._negatives: dict[str, list[str]] = {}
+        self._added: dict[str, Document] = {}
+
+    def add(self, place: str, row: Mapping[str, Any]) -> None:
+        _check_columns(place, row)
+        text = _text(place, row, "query")
+        document_id = self._document_id(place, row)
+        relevance = _relevance(place, row.get("relevance"))
+        query_id = self._ids.setdefault(text, f"q{len(self._ids)}")
+        judged = self._qrels.setdefault(query_id, {})
+        if judged.get(document_id, relevance) != relevance:
+            raise DataError(
+                f"{place}: document {document_id!r} has relevance {relevance} for this query, and "
+                f"{judged[document_id]} in an earlier row. Keep one of the two."
+            )
+        judged[document_id] = relevance
+        group = row.get("group")
+        self._groups.setdefault(query_id, str(group) if group is not None else " ".join(text.lower().split()))
+        negatives = row.get("negatives")
+        if negatives is not None:
+            self._negatives.setdefault(query_id, []).extend(_texts(place, negatives))
+
+    def finish(self) -> TrainingData:
+        if not self._ids:
+            raise DataError(
+                "The training data are empty; expected at least one row with a query and its document."
+            )
+        without = [
+            text for text, key in self._ids.items() if not any(v > 0 for v in self._qrels[key].values())
+        ]
+        if len(without) == len(self._ids):
+            raise DataError("No query has a relevant document: every relevance is 0. Expected some above 0.")
+        queries = {key: text for text, key in self._ids.items() if text not in set(without)}
+        return TrainingData(
+            queries,
+            {key: self._qrels[key] for key in queries},
+            {key: self._groups[key] for key in queries},
+            self._negatives,
+            tuple(self._added.values()),
+        )
+
+    def _document_id(self, place: str, row: Mapping[str, Any]) -> str:
+        document_id = row.get("document_id")
+        if document_id is not None:
+            if not isinstance(document_id, str):
+                raise DataError(
+                    f"{place}: document_id must be a str like the ids of the documents, got {document_id!r}."
+                )
+            if document_id not in self._documents:
+                raise DataError(
+                    f"{place}: document_id {document_id!r} is not the id of any of the {len(self._documents)} "
+                    "documents. Give the documents their ids, or correct the row."
+                )
+            return document_id
+        passage = _text(place, row, "passage")
+        known = self._by_text.get(passage)
+        if known is not None:
+            return known
+        if not self._add_unknown:
+            raise DataError(
+                f"{place}: the passage {passage[:60]!r} is not the text of any document. Correct it, or pass "
+                "unknown_passages='add' to add such passages to the documents."
+            )
+        key = "passage-" + hashlib.sha256(passage.encode("utf-8")).hexdigest()[:16]
+        self._added[key] = Document(id=key, page_content=passage)
+        self._by_text[passage] = key
+        return key
+
+
+def _check_columns(place: str, row: Mapping[str, Any]) -> None:
+    unknown = [name for name in row if name not in COLUMNS]
+    if unknown:
+        raise DataError(
+            f"{place}: unknown column {unknown[0]!r}; the columns are {', '.join(COLUMNS)}. "
+            "Rename it, or leave it out."
+        )
+    if row.get("query") is None or (row.get("document_id") is None) == (row.get("passage") is None):
+        raise DataError(
+            f"{place}: expected a query with either a document_id or a passage, got columns "
+            f"{[name for name, value in row.items() if value is not None]}."
+        )
+
+
+def _text(place: str, row: Mapping[str, Any], column: str) -> str:
+    value = row.get(column)
+    if not isinstance(value, str) or not value.strip():
+        raise DataError(f"{place}: {column} must be a text that is not blank, got {value!r}.")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(f"{place}: {column} holds a lone surrogate at position {error.start}.") from error
+    return value
+
+
+def _texts(place: str, value: Any) -> list[str]:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise DataError(f"{place}: negatives must be a list of texts, got {value!r}.")
+    return [_text(place, {"negatives": one}, "negatives") for one in value]
+
+
+def _relevance(place: str, value: Any) -> int:
+    if value is None:
+        return 1
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = float("nan")
+    if not number.is_integer() or number < 0:
+        raise DataError(f"{place}: relevance must be a whole number of at least 0, got {value!r}.")
+    return int(number)
+
+
+# -- reading ---------------------------------------------------------------------------------------------------
+
+
+def _rows(data: Any, beir_split: str) -> Iterator[Row]:
+    if isinstance(data, str | Path):
+        path = Path(data)
+        if path.is_dir():
+            yield from _beir_rows(path, beir_split)
+        else:
+            yield from _file_rows(path)
+        return
+    if isinstance(data, Mapping) or not hasattr(data, "__iter__"):
+        raise DataError(
+            "training_data must be a datasets.Dataset, a list of dicts, or a path, "
+            f"got {type(data).__name__}."
+        )
+    for number, row in enumerate(data):
+        if not isinstance(row, Mapping):
+            raise DataError(f"row {number}: expected a dict with columns {', '.join(COLUMNS)}, got {row!r}.")
+        yield f"row {number}", row
+
+
+def _file_rows(path: Path) -> Iterator[Row]:
+    readers = {".jsonl": _jsonl_rows, ".json": _jsonl_rows, ".csv": _csv_rows, ".parquet": _parquet_rows}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(
+            f"{path}: expected a file ending in {', '.join(readers)}, or a BEIR folder, got {path.suffix!r}."
+        )
+    try:
+        yield from reader(path)
+    except OSError as error:
+        raise StorageError(f"The training data {path} cannot be read: {error}.") from error
+
+
+def _jsonl_rows(path: Path) -> Iterator[Row]:
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            place = f"{path.name}, line {number}"
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise DataError(f"{place}: not a line of JSON: {error}.") from error
+            if not isinstance(row, dict):
+                raise DataError(f"{place}: expected a JSON object, got {row!r}.")
+            yield place, row
+
+
+def _csv_rows(path: Path) -> Iterator[Row]:
+    with path.open(encoding="utf-8", newline="") as lines:
+        reader = csv.DictReader(lines)
+        for row in reader:
+            place = f"{path.name}, line {reader.line_num}"
+            if None in row or None in row.values():
+                raise DataError(
+                    f"{place}: expected {len(reader.fieldnames or [])} fields as in the first line."
+                )
+            # An empty field of a CSV file is how it writes "nothing".
+            yield place, {name: value for name, value in row.items() if value != ""}
+
+
+def _parquet_rows(path: Path) -> Iterator[Row]:
+    import pyarrow.parquet
+
+    for number, row in enumerate(pyarrow.parquet.read_table(path).to_pylist()):
+        yield f"{path.name}, row {number}", row
+
+
+def _beir_rows(folder: Path, split: str) -> Iterator[Row]:
+    qrels = folder / "qrels" / f"{split}.tsv"
+    if not qrels.is_file() or not (folder / "queries.jsonl").is_file():
+        raise DataError(f"{folder} is no BEIR folder: expected queries.jsonl and qrels/{split}.tsv in it.")
+    texts = {
+        str(row.get("_id", row.get("id"))): row.get("text")
+        for _, row in _jsonl_rows(folder / "queries.jsonl")
+    }
+    with qrels.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            fields = line.rstrip("\n").split("\t")
+            if number == 1 and not fields[-1].strip().lstrip("-").isdigit():
+                continue  # the header
+            place = f"{qrels.name}, line {number}"
+            if len(fields) != 3:
+                raise DataError(f"{place}: expected query id, document id and relevance, separated by tabs.")
+            if fields[0] not in texts:
+                raise DataError(f"{place}: query {fields[0]!r} is not in queries.jsonl.")
+            yield place, {"query": texts[fields[0]], "document_id": fields[1], "relevance": fields[2]}

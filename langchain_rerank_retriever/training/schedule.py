@@ -1,0 +1,73 @@
+"""How long a model trains: by the clock or by steps, with a learning rate that follows."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import TrainerCallback
+
+#: Share of the budget in which the learning rate rises to its peak, before it falls linearly to zero.
+WARM_UP = 0.1
+
+#: More steps than any budget by the clock reaches; the clock ends such a run.
+NO_STEP_LIMIT = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much a model may train; exactly one of the two is set.
+
+    Attributes:
+        seconds: Wall time from the first step.
+        steps: Optimiser steps; two runs of equal seed and steps give the same model on a CPU.
+    """
+
+    seconds: float | None = None
+    steps: int | None = None
+
+
+class Schedule(TrainerCallback):
+    """Stops a trainer at the end of its budget, and tells the learning rate and progress on the way.
+
+    Args:
+        budget: The budget.
+        on_progress: Called with the spent share of the budget, 0 to 1, after every step.
+    """
+
+    def __init__(self, budget: Budget, on_progress: Callable[[float], None] | None = None) -> None:
+        self._budget = budget
+        self._on_progress = on_progress
+        self._started = time.monotonic()
+        self.steps = 0
+
+    @property
+    def max_steps(self) -> int:
+        """The trainer's own limit of steps."""
+        return NO_STEP_LIMIT if self._budget.steps is None else self._budget.steps
+
+    @property
+    def spent(self) -> float:
+        """The spent share of the budget, 0 to 1."""
+        if self._budget.steps is not None:
+            return min(1.0, self.steps / self._budget.steps)
+        return min(1.0, (time.monotonic() - self._started) / float(self._budget.seconds or 1.0))
+
+    def learning_rate_factor(self, _step: int) -> float:
+        """Give the factor on the peak learning rate: a linear rise, then a linear fall by the spent budget."""
+        spent = self.spent
+        # Never quite zero, so that the first step of the rise already teaches something.
+        return max(0.01, spent / WARM_UP) if spent < WARM_UP else (1.0 - spent) / (1.0 - WARM_UP)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Start the clock; called by the trainer."""
+        self._started = time.monotonic()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:  # noqa: ARG002
+        """Count the step, tell progress, and stop at the end of the budget; called by the trainer."""
+        self.steps = state.global_step
+        if self._on_progress is not None:
+            self._on_progress(self.spent)
+        if self.spent >= 1.0:
+            control.should_training_stop = True
+        return control

@@ -1,0 +1,160 @@
+"""All stage scores of the held-out queries, computed once; every system is then read off them without a model.
+
+Pair scores do not depend on each other, so one scoring of each query's candidates gives the answer of every
+combination of recall mode, depth and weights. `served_order` follows the retriever's own steps with its own
+functions; a test holds the two together.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from langchain_rerank_retriever.blend import BlendVariant
+from langchain_rerank_retriever.protocols import RecallMode
+from langchain_rerank_retriever.recall import Candidate, RecallRequest, source_of
+from langchain_rerank_retriever.recall.candidate import StageScore
+from langchain_rerank_retriever.recall.fusion import Floats, best_first, reciprocal_rank_scores, weighted_sum
+
+#: How far recall is judged: the depth of R@100.
+RECALL_DEPTH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class StageTable:
+    """One query's candidates: the union of the first 100 of dense and of lexical recall.
+
+    Attributes:
+        ids: Document ids, shape ``(n,)``.
+        dense: Cosine similarities, shape ``(n,)``.
+        lexical: BM25 scores, shape ``(n,)``, 0.0 where no term matches.
+        rerank: Cross-encoder logits, shape ``(n,)``; NaN beyond the depth that was scored, None where none was.
+        rerank_depth: The depth of each side to which pairs were scored.
+    """
+
+    ids: tuple[str, ...]
+    dense: Floats
+    lexical: Floats
+    rerank: Floats | None = None
+    rerank_depth: int = 0
+
+    def top(self, side: str, depth: int) -> np.ndarray[Any, np.dtype[np.intp]]:
+        """Return the places of the first `depth` candidates of one side's own list, best first."""
+        scores = self.dense if side == "dense" else self.lexical
+        best = best_first(scores)[:depth]
+        return best if side == "dense" else best[scores[best] > 0]
+
+    def either(self, depth: int) -> np.ndarray[Any, np.dtype[np.intp]]:
+        """Return the places that are within `depth` on at least one side."""
+        return np.union1d(self.top("dense", depth), self.top("lexical", depth))
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """One way to answer, as the retriever would be set up for it.
+
+    Attributes:
+        name: As in the report.
+        encoder: Whose recall it starts from: of the untuned bi-encoder, of the tuned one, or of the one that was
+            found better, which serves stage two.
+        mode: The recall mode.
+        depth: `fetch_k`.
+        reranked: Whether the cross-encoder takes part.
+        fusion: Weights for hybrid recall; None is by reciprocal rank.
+        variant: The blend; None orders by the cross-encoder, or as recalled.
+    """
+
+    name: str
+    encoder: Literal["base", "tuned", "serving"] = "base"
+    mode: RecallMode = "dense"
+    depth: int = RECALL_DEPTH
+    reranked: bool = False
+    fusion: Mapping[str, float] | None = None
+    variant: BlendVariant | None = None
+
+
+def recall_table(store: Any, query: str) -> StageTable:
+    """Recall both sides of one query to the depth of R@100."""
+    source = source_of(store)
+    found: dict[str, Candidate] = {}
+    modes: tuple[RecallMode, ...] = ("dense", "lexical")
+    for mode in modes:
+        both: frozenset[StageScore] = frozenset({"dense", "lexical"})
+        request = RecallRequest(query=query, fetch_k=RECALL_DEPTH, mode=mode, stage_scores=both)
+        for candidate in source.recall(request):
+            found.setdefault(str(candidate.document.id), candidate)
+    return StageTable(
+        tuple(found),
+        np.array([candidate.dense_score for candidate in found.values()], float),
+        np.array([candidate.lexical_score for candidate in found.values()], float),
+    )
+
+
+def with_rerank(
+    table: StageTable,
+    query: str,
+    texts: Mapping[str, str],
+    score: Callable[[list[tuple[str, str]]], Sequence[float]],
+    depth: int,
+) -> StageTable:
+    """Score the candidates that are within `depth` on either side.
+
+    Args:
+        table: The query's candidates.
+        query: The query.
+        texts: Document id to text.
+        score: The cross-encoder.
+        depth: How many of each side.
+    """
+    places = table.either(depth)
+    rerank = np.full(len(table.ids), np.nan)
+    if places.size:
+        rerank[places] = score([(query, texts[table.ids[place]]) for place in places])
+    return StageTable(table.ids, table.dense, table.lexical, rerank, depth)
+
+
+def served_order(table: StageTable, system: System) -> list[str]:
+    """Return the document ids that the system answers with, best first."""
+    places = _recalled(table, system)
+    if places.size == 0:
+        return []
+    if system.variant is not None:
+        blended = system.variant.blended(_columns(table, places))
+        places = places[best_first(blended)]
+    elif system.reranked and table.rerank is not None:
+        places = places[best_first(table.rerank[places])]
+    return [table.ids[place] for place in places]
+
+
+def blended_scores(table: StageTable, system: System) -> tuple[list[str], Floats]:
+    """Return the candidates of a blended system with their blended scores, in recall order."""
+    places = _recalled(table, system)
+    if places.size == 0 or system.variant is None:
+        return [], np.empty(0)
+    return [table.ids[place] for place in places], system.variant.blended(_columns(table, places))
+
+
+def _columns(table: StageTable, places: np.ndarray[Any, np.dtype[np.intp]]) -> dict[str, Floats]:
+    columns = {"dense": table.dense[places], "lexical": table.lexical[places]}
+    if table.rerank is not None:
+        columns["rerank"] = table.rerank[places]
+    return columns
+
+
+def _recalled(table: StageTable, system: System) -> np.ndarray[Any, np.dtype[np.intp]]:
+    if system.mode != "hybrid":
+        return table.top(system.mode, system.depth)
+    sides = [*table.top("dense", system.depth), *table.top("lexical", system.depth)]
+    places = np.array(list(dict.fromkeys(sides)), int)
+    if places.size == 0:
+        return places
+    if system.fusion is not None:
+        fused = weighted_sum({"dense": table.dense[places], "lexical": table.lexical[places]}, system.fusion)
+    else:
+        dense = places[best_first(table.dense[places])]
+        lexical = places[best_first(table.lexical[places])]
+        lexical = lexical[table.lexical[lexical] > 0]
+        ranks = reciprocal_rank_scores([[str(p) for p in dense], [str(p) for p in lexical]])
+        fused = np.array([ranks[str(place)] for place in places])
+    return np.asarray(places[best_first(fused)][: system.depth])

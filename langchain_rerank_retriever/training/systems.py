@@ -1,0 +1,165 @@
+"""The systems that compete, and their rankings of the held-out queries."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from langchain_rerank_retriever.blend import Blend, Feature
+from langchain_rerank_retriever.evaluation.judge import Judge
+from langchain_rerank_retriever.training.fit_blend import LEAST_QUERIES, MEASURE, Qrels, Tables, fit_blend
+from langchain_rerank_retriever.training.stages import System, served_order
+
+Rankings = Mapping[str, list[str]]
+
+BASE = "base"
+BM25 = "bm25"
+HYBRID = "hybrid"
+TUNED = "tuned"
+TUNED_HYBRID = "tuned hybrid"
+CROSS_ENCODER = "tuned + cross-encoder"
+BLENDED = "blended"
+
+#: From simple to complex: the order in which one system may replace another.
+ORDER = (BASE, BM25, HYBRID, TUNED, TUNED_HYBRID, CROSS_ENCODER, BLENDED)
+
+#: The stages whose scores each system orders by; its blend holds just the variants over them.
+FEATURES: dict[str, tuple[frozenset[Feature], ...]] = {
+    BASE: (frozenset({"dense"}),),
+    BM25: (frozenset({"lexical"}),),
+    HYBRID: (),
+    TUNED: (frozenset({"dense"}),),
+    TUNED_HYBRID: (frozenset({"dense", "lexical"}),),
+    CROSS_ENCODER: (frozenset({"rerank"}),),
+    BLENDED: (
+        frozenset({"rerank"}),
+        frozenset({"rerank", "dense"}),
+        frozenset({"rerank", "dense", "lexical"}),
+    ),
+}
+
+FOLDS = 5
+
+#: Depths that are tried, and the loss of nDCG@10 for which a smaller one is taken.
+DEPTHS = (10, 15, 20, 30, 50)
+DEPTH_TOLERANCE = 0.003
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """What is known of some held-out queries.
+
+    Attributes:
+        qrels: Their judgements.
+        base: Their candidates from the untuned bi-encoder's store.
+        tuned: Their candidates from the tuned bi-encoder's store.
+        serving: Of the better of the two, with cross-encoder scores where there are any.
+    """
+
+    qrels: Qrels
+    base: Tables
+    tuned: Tables
+    serving: Tables
+
+    def only(self, query_ids: Sequence[str]) -> "HeldOut":
+        """Return the part that concerns some queries."""
+        return HeldOut(
+            {key: self.qrels[key] for key in query_ids},
+            {key: self.base[key] for key in query_ids},
+            {key: self.tuned[key] for key in query_ids},
+            {key: self.serving[key] for key in query_ids},
+        )
+
+    def tables(self, system: System) -> Tables:
+        """Return the candidates that a system starts from."""
+        return {"base": self.base, "tuned": self.tuned, "serving": self.serving}[system.encoder]
+
+
+def systems(blend: Blend | None, *, depth: int, reranked: bool) -> dict[str, System]:
+    """Set up every system that what was fitted allows."""
+    found = {
+        BASE: System(BASE),
+        BM25: System(BM25, mode="lexical"),
+        HYBRID: System(HYBRID, mode="hybrid"),
+        TUNED: System(TUNED, "tuned"),
+    }
+    if blend is not None:
+        found[TUNED_HYBRID] = System(TUNED_HYBRID, "serving", mode="hybrid", fusion=blend.fusion)
+    if reranked:
+        found[CROSS_ENCODER] = System(CROSS_ENCODER, "serving", depth=depth, reranked=True)
+        full = None if blend is None else blend.variant_for(("rerank", "dense", "lexical"))
+        if blend is not None and full is not None and "rerank" in full.features:
+            found[BLENDED] = System(
+                BLENDED, "serving", "hybrid", depth, reranked=True, fusion=blend.fusion, variant=full
+            )
+    return found
+
+
+def rankings(found: Mapping[str, System], held_out: HeldOut) -> dict[str, dict[str, list[str]]]:
+    """Let every system answer the held-out queries."""
+    return {
+        name: {key: served_order(table, system) for key, table in held_out.tables(system).items()}
+        for name, system in found.items()
+    }
+
+
+def cross_fitted(
+    held_out: HeldOut, fit: Callable[[HeldOut], Mapping[str, System]], *, seed: int
+) -> dict[str, dict[str, list[str]]]:
+    """Let every system answer each held-out query with weights that were fitted without it.
+
+    Args:
+        held_out: All held-out queries.
+        fit: Fits systems on a part of them.
+        seed: Of the division into folds.
+    """
+    keys = [str(key) for key in np.random.default_rng(seed).permutation(sorted(held_out.qrels))]
+    # Too few queries to leave a fold out and still fit: nothing is fitted, so nothing can leak.
+    if len(keys) * (FOLDS - 1) / FOLDS < LEAST_QUERIES:
+        return rankings(fit(held_out), held_out)
+    merged: dict[str, dict[str, list[str]]] = {}
+    for fold in range(FOLDS):
+        inside = keys[fold::FOLDS]
+        fitted = fit(held_out.only([key for key in keys if key not in set(inside)]))
+        for name, ranked in rankings(fitted, held_out.only(inside)).items():
+            merged.setdefault(name, {}).update(ranked)
+    # A system that could be fitted on some folds only has no ranking of every query.
+    return {name: ranked for name, ranked in merged.items() if len(ranked) == len(keys)}
+
+
+def fit_systems(held_out: HeldOut, *, depth: int, reranked: bool) -> tuple[Blend | None, dict[str, System]]:
+    """Fit the blend on held-out queries and set up the systems with it."""
+    few = len(held_out.qrels) < LEAST_QUERIES
+    blend = None if few else fit_blend(held_out.serving, held_out.qrels, depth=depth)
+    return blend, systems(blend, depth=depth, reranked=reranked)
+
+
+def blend_of(name: str, blend: Blend | None) -> Blend | None:
+    """Keep of a blend what the named system orders by, so that the retriever serves just that system."""
+    if blend is None:
+        return None
+    kept = tuple(variant for variant in blend.variants if variant.features in FEATURES[name])
+    return Blend(kept, blend.fusion if name in (TUNED_HYBRID, BLENDED) else None)
+
+
+def at_depth(system: System, depth: int) -> System:
+    """Return the same system over fewer candidates."""
+    return replace(system, depth=depth)
+
+
+def depth_curve(system: System, held_out: HeldOut) -> dict[int, float]:
+    """Give nDCG@10 of a re-ranking system by depth; empty for a system that does not re-rank."""
+    if not system.reranked:
+        return {}
+    judge = Judge(held_out.qrels, (MEASURE,))
+    tables = held_out.tables(system)
+    curve = {}
+    for depth in [one for one in DEPTHS if one < system.depth] + [system.depth]:
+        answers = {key: served_order(table, at_depth(system, depth)) for key, table in tables.items()}
+        curve[depth] = judge(answers)[MEASURE]
+    return curve
+
+
+def best_depth(curve: Mapping[int, float]) -> int:
+    """Pick the smallest depth whose quality is within the tolerance of the best."""
+    return min(depth for depth, value in curve.items() if value >= max(curve.values()) - DEPTH_TOLERANCE)
