@@ -21,10 +21,14 @@ BUSY_SECONDS = 30.0
 _MAX_IDLE = 8
 
 
-def storage_error(error: sqlite3.Error, where: str) -> StorageError:
+#: What sqlite3 raises; the second where a damaged file makes even its message unreadable.
+SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+
+
+def storage_error(error: sqlite3.Error | UnicodeDecodeError, where: str) -> StorageError:
     """The error of this package for one of SQLite's."""
     name = getattr(error, "sqlite_errorname", "") or ""
-    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or isinstance(error, UnicodeDecodeError):
         return FormatError(
             f"The store at {where} is damaged ({error}): restore a copy that save_local() made"
         )
@@ -61,8 +65,7 @@ def connect(file: Path | None, *, read_only: bool = False, create: bool = False)
     connection = sqlite3.connect(
         target, uri=file is not None, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
     )
-    # FULL: a commit is on the disk before it is reported. The other two refuse what only a damaged file
-    # holds.
+    # FULL: a commit is on the disk before it is reported. The others refuse what only damaged files hold.
     connection.executescript("PRAGMA synchronous=FULL; PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON;")
     return connection
 
@@ -126,7 +129,7 @@ class Connections:
             try:
                 connection = self._take()
                 yield connection
-            except sqlite3.Error as error:
+            except SQLITE_ERRORS as error:
                 raise storage_error(error, self.where) from error
             finally:
                 if connection is not None:
@@ -198,8 +201,7 @@ class Connections:
             lock.release()
         if in_child and self._file is not None:
             for connection in self._open:
-                # SQLite forbids even to close a connection that came through a fork: it must never be
-                # collected.
+                # SQLite forbids even to close a connection that came through a fork, so let it leak.
                 ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
             self._open = set()
             self._idle = deque()

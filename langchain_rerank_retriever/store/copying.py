@@ -1,13 +1,12 @@
 """A whole copy of a store in another folder, complete or not there."""
 
 import shutil
-import sqlite3
 from pathlib import Path
 
 from langchain_rerank_retriever.errors import FormatError, StorageError
 
 from . import files, schema
-from .connections import Connections, connect, storage_error
+from .connections import SQLITE_ERRORS, Connections, connect, storage_error
 
 
 def save_copy(connections: Connections, target: Path) -> None:
@@ -37,7 +36,7 @@ def save_copy(connections: Connections, target: Path) -> None:
         if isinstance(error, StorageError):
             raise
         raise StorageError(f"The store could not be saved to {target}: {error}") from error
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         raise storage_error(error, str(target)) from error
 
 

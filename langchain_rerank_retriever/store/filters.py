@@ -55,8 +55,7 @@ def _nested(
 ) -> Iterator[tuple[str, str, Scalar]]:
     for key, item in value.items():
         path = f"{prefix}.{key}"
-        # A key with a dot inside a nested dict cannot be told from two levels, so only the top level has
-        # those.
+        # Inside a nested dict, a key with a dot cannot be told from two levels: only the top level has those.
         if "." in key:
             continue
         if path not in top:

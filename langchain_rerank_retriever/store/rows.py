@@ -64,6 +64,8 @@ def read_state(connection: sqlite3.Connection) -> State:
     row = connection.execute(
         "SELECT seq, generation, space, dimension, model, fingerprint, index_kind, lexical FROM state"
     ).fetchone()
+    if not row or not all(isinstance(value, int) for value in row[:3]) or not isinstance(row[6], str):
+        raise FormatError("The store's table of settings is damaged: restore a copy that save_local() made")
     seq, generation, space, dimension, model, fingerprint, index_kind, lexical = row
     return State(seq, generation, space, dimension, model, fingerprint, index_kind, bool(lexical))
 
@@ -74,7 +76,8 @@ def document_crc(document_id: str, text: str, metadata: str) -> int:
 
 
 def _stored(row: tuple[int, str, str, str, int]) -> Stored:
-    if document_crc(*row[1:4]) != row[4]:
+    # In a damaged file a column can come back as anything.
+    if not all(isinstance(part, str) for part in row[1:4]) or document_crc(*row[1:4]) != row[4]:
         raise FormatError(
             f"The document {row[1]!r} is damaged on disk: restore a copy that save_local() made"
         )
@@ -168,7 +171,7 @@ def vectors_since(
     )
     while batch := rows.fetchmany(_VECTOR_BATCH):
         for pk, value, crc in batch:
-            if zlib.crc32(value) != crc or len(value) != 4 * dimension:
+            if not isinstance(value, bytes) or zlib.crc32(value) != crc or len(value) != 4 * dimension:
                 raise FormatError(
                     f"The vector of document number {pk} is damaged on disk: restore a copy of the store"
                 )
@@ -207,4 +210,7 @@ def removed_since(connection: sqlite3.Connection, seq: int) -> IntArray:
 
 def read_probes(connection: sqlite3.Connection) -> dict[str, bytes]:
     """The probe sentences and their vectors."""
-    return dict(connection.execute("SELECT sentence, vector FROM probe ORDER BY position").fetchall())
+    probes = dict(connection.execute("SELECT sentence, vector FROM probe ORDER BY position").fetchall())
+    if not all(isinstance(text, str) and isinstance(vector, bytes) for text, vector in probes.items()):
+        raise FormatError("The store's probe sentences are damaged: restore a copy that save_local() made")
+    return probes

@@ -8,7 +8,7 @@ from pathlib import Path
 from langchain_rerank_retriever.errors import FormatError, InvalidArgumentError, StorageError
 
 from . import files
-from .connections import BUSY_SECONDS, Connections, connect, storage_error
+from .connections import BUSY_SECONDS, SQLITE_ERRORS, Connections, connect, storage_error
 from .lexical import TOKENIZER
 
 FILE_NAME = "store.db"
@@ -110,7 +110,7 @@ def open_connections(
         _check_settings(connection, where, index=index, lexical=lexical)
         if file is not None and not read_only:
             _use_log(connection)
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         if connection is not None:
             connection.close()
         raise storage_error(error, where) from error

@@ -1,0 +1,219 @@
+"""Threads, forks and processes on one store."""
+
+import multiprocessing
+import os
+import random
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from langchain_rerank_retriever.store import FaissStore
+
+from .helpers import FastEmbeddings
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_every_answer_shows_one_state(tmp_path: Path, in_memory: bool) -> None:
+    """Writers keep pairs of documents that agree; a reader that sees half a pair has seen two states."""
+    store = FaissStore(FastEmbeddings(), path=None if in_memory else tmp_path / "s")
+    versions = [0] * 6
+
+    def write_pair(pair: int, version: int) -> None:
+        text = f"pair{pair} version{version}"
+        store.add_texts([text, text], [{"v": version, "pair": pair}] * 2, ids=[f"{pair}a", f"{pair}b"])
+
+    for pair in range(6):
+        write_pair(pair, 0)
+    finished = dict(enumerate(versions))
+    started = dict(finished)
+    problems: list[object] = []
+    stop = threading.Event()
+
+    def write(pairs: range) -> None:
+        rng = random.Random(pairs[0])
+        version = 0
+        while not stop.is_set():
+            version += 1
+            pair = rng.choice(pairs)
+            started[pair] = version
+            if version % 5 == 0:
+                store.delete([f"{pair}a", f"{pair}b"])
+                write_pair(pair, version)
+            else:
+                write_pair(pair, version)
+            finished[pair] = version
+
+    def read(seed: int) -> None:
+        rng = random.Random(seed)
+        vector = np.random.default_rng(seed).standard_normal(16)
+        while not stop.is_set():
+            low = dict(finished)
+            kind = rng.randrange(3)
+            pair = rng.randrange(6)
+            if kind == 0:
+                found = store.similarity_search_with_score_by_vector(vector, k=20)
+                documents = [document for document, _ in found]
+                for document, score in found:
+                    expected = FastEmbeddings().vector(document.page_content)
+                    cosine = expected @ vector / np.linalg.norm(expected) / np.linalg.norm(vector)
+                    if abs(cosine - score) > 1e-5:
+                        problems.append(("score of another text", document, score, cosine))
+            elif kind == 1:
+                documents = store.lexical_search(f"pair{pair}", k=20, filter={"pair": pair})
+            else:
+                documents = store.get_by_ids([f"{p}{side}" for p in range(6) for side in "ab"])
+            high = dict(started)
+            seen: dict[int, list[int]] = {}
+            for document in documents:
+                version = document.metadata["v"]
+                seen.setdefault(document.metadata["pair"], []).append(version)
+                if f"version{version}" not in document.page_content:
+                    problems.append(("text and metadata of different versions", document))
+            for number, shown in seen.items():
+                if len(shown) != 2 or shown[0] != shown[1]:
+                    problems.append(("half a pair", kind, number, shown))
+                if not low[number] <= shown[0] <= high[number]:
+                    problems.append(("not of this time", kind, number, shown, low[number], high[number]))
+
+    threads = [threading.Thread(target=write, args=(pairs,)) for pairs in (range(3), range(3, 6))]
+    threads += [threading.Thread(target=read, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    time.sleep(3)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert problems == []
+    assert sum(finished.values()) > 20
+    assert store.verify(deep=True).ok
+
+
+def in_fork(action: Callable[[], object]) -> None:
+    """Run something in a forked child; fail where it hangs, raises or is killed."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            action()
+            os.write(writer, b"+")
+        finally:
+            os._exit(0)
+    os.close(writer)
+    answered = select.select([reader], [], [], 20)[0] and os.read(reader, 1) == b"+"
+    os.close(reader)
+    if not answered:
+        os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert answered, "the child hung or failed"
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_forked_child_goes_on(tmp_path: Path, in_memory: bool) -> None:
+    store = FaissStore(FastEmbeddings(64), path=None if in_memory else tmp_path / "s")
+    vectors = np.random.default_rng(0).standard_normal((20_000, 64))
+    store.add_embeddings([f"t{i}" for i in range(20_000)], vectors)
+    expected = store.similarity_search_with_score("t77", k=5)
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            store.similarity_search("t77", k=5)
+
+    reading = threading.Thread(target=read)
+    reading.start()
+
+    def child() -> None:
+        if store.similarity_search_with_score("t77", k=5) != expected:
+            sys.exit(1)
+        store.add_texts(["from a child"], ids=[f"child {os.getpid()}"])
+        if store.similarity_search("from a child", k=1)[0].page_content != "from a child":
+            sys.exit(1)
+
+    for _ in range(8):
+        in_fork(child)
+    stop.set()
+    reading.join()
+    assert len(store) == (20_000 if in_memory else 20_008)
+    assert store.similarity_search_with_score("t77", k=5) == expected
+    store.add_texts(["after"])
+    store.close()
+
+
+def add_many(folder: Path, name: str, count: int) -> None:
+    with FaissStore(FastEmbeddings(), path=folder) as store:
+        for number in range(count):
+            store.add_texts([f"{name} {number}"], ids=[f"{name} {number}"])
+            if number % 10 == 9:
+                store.delete([f"{name} {number - 5}"])
+            if store.get_by_ids([f"{name} {number}"])[0].page_content != f"{name} {number}":
+                sys.exit(1)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_processes_on_one_folder_lose_nothing(tmp_path: Path, method: str) -> None:
+    context = multiprocessing.get_context(method)
+    processes = [context.Process(target=add_many, args=(tmp_path / "s", name, 100)) for name in "ab"]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+        assert process.exitcode == 0
+    with FaissStore(FastEmbeddings(), path=tmp_path / "s") as store:
+        expected = {f"{name} {n}" for name in "ab" for n in range(100) if n % 10 != 4}
+        assert {document.id for document in store.documents()} == expected
+        assert store.verify(deep=True).ok
+
+
+def test_other_processes_see_every_kind_of_change(tmp_path: Path) -> None:
+    with FaissStore(FastEmbeddings(), path=tmp_path / "s") as store:
+        store.add_texts([f"t{i}" for i in range(1500)], ids=[str(i) for i in range(1500)])
+
+        def in_other(action: Callable[[FaissStore], object]) -> None:
+            def child() -> None:
+                with FaissStore(FastEmbeddings(), path=tmp_path / "s") as other:
+                    action(other)
+
+            in_fork(child)
+
+        in_other(lambda other: other.add_texts(["new"], ids=["3"]))
+        assert store.similarity_search("new", k=1)[0].id == "3"
+        in_other(lambda other: other.delete(["3"]))
+        assert store.get_by_ids(["3"]) == []
+        assert len(store.similarity_search("new", k=2000)) == 1499
+        in_other(lambda other: other.delete([str(i) for i in range(1400)]))
+        assert len(store.similarity_search("new", k=2000)) == 100
+        in_other(lambda other: other.clear())
+        assert store.similarity_search("new") == []
+        in_other(lambda other: other.add_texts(["again"], ids=["1"]))
+        assert store.similarity_search("again")[0].id == "1"
+        assert store.verify(deep=True).ok
+
+
+def test_two_first_writers_agree_on_one_model(tmp_path: Path) -> None:
+    stores = [FaissStore(FastEmbeddings(16, seed=seed), path=tmp_path / "s") for seed in (0, 1)]
+    barrier = threading.Barrier(2)
+    outcomes: list[str] = []
+
+    def add(store: FaissStore) -> None:
+        barrier.wait()
+        try:
+            store.add_texts(["a"])
+        except ValueError as error:
+            outcomes.append(type(error).__name__)
+        else:
+            outcomes.append("added")
+
+    threads = [threading.Thread(target=add, args=(store,)) for store in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["ModelMismatchError", "added"]
+    assert len(stores[0]) == 1
