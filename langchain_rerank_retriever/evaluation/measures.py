@@ -77,7 +77,6 @@ def evaluator_of(measures: Mapping[str, Any], qrels: Mapping[str, Mapping[str, i
             ir_measures.compat,
             ir_measures.judged,
             ir_measures.msmarco,
-            ir_measures.accuracy,
         ]
     )
     for name, measure in measures.items():

@@ -4,21 +4,19 @@ from collections.abc import Sequence
 
 
 def as_text(cells: Sequence[Sequence[str]]) -> str:
-    """Align columns: the first and the last to the left, those between, which hold numbers, to the right.
+    """Align columns: numbers to the right, all else and the first column to the left.
 
     Args:
         cells: Rows of equal length, the header first.
     """
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = []
-    for row in cells:
-        last = len(row) - 1
-        aligned = [
-            cell.ljust(width) if place in (0, last) else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(aligned).rstrip())
-    return "\n".join(lines)
+    columns = [_aligned(column, left=place == 0) for place, column in enumerate(zip(*cells, strict=True))]
+    return "\n".join("  ".join(row).rstrip() for row in zip(*columns, strict=True))
+
+
+def _aligned(column: Sequence[str], *, left: bool) -> list[str]:
+    width = max(map(len, column))
+    numbers = all(cell[0] in "+-0123456789" for cell in column[1:] if cell)
+    return [cell.rjust(width) if numbers and not left else cell.ljust(width) for cell in column]
 
 
 def as_markdown(cells: Sequence[Sequence[str]]) -> str:

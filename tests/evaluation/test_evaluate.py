@@ -1,0 +1,241 @@
+"""Any retriever can be asked; what it answers is judged as it is, and silence or shallowness is said."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import RunnableLambda
+from langchain_core.vectorstores import InMemoryVectorStore
+
+from langchain_rerank_retriever.errors import DataError, InvalidArgumentError
+from langchain_rerank_retriever.evaluation import compare, evaluate
+from langchain_rerank_retriever.protocols import ExplainedCandidate, Explanation, Outcome
+
+TEXTS = {
+    "cats": "cats purr and chase mice",
+    "dogs": "dogs bark at the postman",
+    "birds": "birds sing in the morning",
+    "fish": "fish swim in cold water",
+}
+QUERIES = {"q1": "cats purr", "q2": "birds sing", "q3": "fish in cold water"}
+QRELS = {"q1": {"cats": 2, "dogs": 0}, "q2": {"birds": 1}, "q3": {"fish": 1, "birds": 1}}
+
+
+def documents(*ids: str) -> list[Document]:
+    return [Document(id=name, page_content=f"text of {name}") for name in ids]
+
+
+def answering(answers: dict[str, Sequence[str]]) -> RunnableLambda:
+    return RunnableLambda(lambda query: documents(*answers[query]))
+
+
+def candidate(name: str, rank: int, outcome: Outcome = "returned") -> ExplainedCandidate:
+    return ExplainedCandidate(
+        document=documents(name)[0],
+        rank=rank,
+        recall_rank=rank,
+        recall_score=None,
+        dense_score=None,
+        lexical_score=None,
+        rerank_score=None,
+        blended_score=None,
+        relevance_score=None,
+        truncated=None,
+        outcome=outcome,
+    )
+
+
+class Explaining(BaseRetriever):
+    """Returns `k` of its candidates, and explains all of them."""
+
+    answers: dict[str, list[tuple[str, str]]]
+    k: int = 1
+
+    def explain(self, query: str, *, last: str | None = None) -> Explanation:
+        rows = [*self.answers[query], *([(last, "below_k")] if last else [])]
+        candidates = tuple(
+            candidate(name, rank, outcome) for rank, (name, outcome) in enumerate(rows, start=1)
+        )
+        seconds = {"recall": 0.001, "rerank": 0.003, "blend": 0.0, "total": 0.004}
+        kept = tuple(row.document for row in candidates if row.outcome == "returned")
+        return Explanation(query, kept, candidates, seconds, "recall_score")
+
+    def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
+        raise AssertionError("explain() says more")
+
+
+def test_a_vector_store_retriever(hash_embeddings: Any) -> None:
+    store = InMemoryVectorStore(hash_embeddings)
+    store.add_documents([Document(id=name, page_content=text) for name, text in TEXTS.items()])
+    result = evaluate(
+        store.as_retriever(search_kwargs={"k": 4}), QUERIES, QRELS, measures=["nDCG@4", "RR@4", "R@4"]
+    )
+    assert result["RR@4"] == result["R@4"] == 1.0
+    assert result.name == "VectorStoreRetriever"
+    assert set(result.ranking["q1"]) == set(TEXTS)
+    assert result.latency_ms["total"]["p50"] > 0
+    assert list(result.latency_ms) == ["total"]
+
+
+def test_a_runnable() -> None:
+    answers = {"cats purr": ["dogs", "cats"], "birds sing": [], "fish in cold water": ["birds", "x", "fish"]}
+    result = evaluate(answering(answers), QUERIES, QRELS, measures=["RR@3", "R@3"], name="by hand")
+    assert result.per_query["RR@3"] == {"q1": 0.5, "q2": 0.0, "q3": 1.0}
+    assert result["RR@3"] == pytest.approx(0.5)
+    assert result["R@3"] == pytest.approx(2 / 3)
+    assert result.name == "by hand"
+    assert result.ranking["q3"] == ("birds", "x", "fish")
+
+
+def test_a_retriever_that_explains_is_judged_by_all_its_candidates() -> None:
+    rows = [("dogs", "returned"), ("birds", "below_k"), ("cats", "below_k")]
+    result = evaluate(
+        Explaining(answers={"cats purr": rows}),
+        {"q1": "cats purr"},
+        {"q1": {"cats": 1}},
+        measures=["RR@10", "Success@100"],
+    )
+    assert result["RR@10"] == pytest.approx(1 / 3)
+    assert result["Success@100"] == 1.0
+    assert result.latency_ms["recall"]["p95"] == pytest.approx(1.0)
+    assert result.latency_ms["total"]["p95"] == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize("outcome", ["below_threshold", "dropped_by_reranker"])
+def test_what_no_k_would_return_is_not_judged(outcome: str) -> None:
+    retriever = Explaining(answers={"q": [("dogs", "returned"), ("cats", outcome)]})
+    result = evaluate(retriever, {"q1": "q"}, {"q1": {"cats": 1, "dogs": 0}})
+    assert result["R@100"] == 0.0
+    assert result.ranking["q1"] == ("dogs",)
+
+
+def test_what_is_bound_to_a_retriever_reaches_explain() -> None:
+    retriever = Explaining(answers={"q": [("dogs", "returned")]}).bind(last="cats")
+    result = evaluate(retriever, {"q1": "q"}, {"q1": {"cats": 1}}, measures=["RR@10"])
+    assert result["RR@10"] == 0.5
+
+
+def test_an_explain_of_another_library_is_not_ours() -> None:
+    class Other(BaseRetriever):
+        def explain(self, query: str) -> str:
+            return "because"
+
+        def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
+            return documents("cats")
+
+    assert evaluate(Other(), {"q": "x"}, {"q": {"cats": 1}}, measures=["RR@1"])["RR@1"] == 1.0
+
+
+def test_a_reranker_that_changes_nothing_changes_no_value() -> None:
+    # Evaluators of re-rankers often put the relevant documents among the candidates, or count an ideal of those
+    # found only; either way, doing nothing looks like an improvement.
+    names = [f"d{number}" for number in range(30)]
+    qrels = {f"q{number}": {names[number]: 1, "never found": 2} for number in range(10)}
+    queries = {query: query for query in qrels}
+    recall = RunnableLambda(lambda query: documents(*names))
+    identity = recall | RunnableLambda(lambda found: sorted(found, key=lambda document: 0))
+    before, after = (
+        evaluate(system, queries, qrels, measures=["nDCG@10", "RR@10", "R@30"], name=name)
+        for name, system in (("recall", recall), ("reranked", identity))
+    )
+    assert after.per_query == before.per_query
+    assert after["R@30"] == 0.5
+    assert after["RR@10"] == pytest.approx(sum(1 / rank for rank in range(1, 11)) / 10)
+    row = compare([before, after]).row("reranked", "nDCG@10")
+    assert (row.difference, row.p_value, row.ties) == (0.0, 1.0, 10)
+
+
+def test_only_judged_queries_are_asked() -> None:
+    asked = []
+
+    def answer(query: str) -> list[Document]:
+        asked.append(query)
+        return documents("cats")
+
+    queries = {**QUERIES, "new": "what about horses?"}
+    result = evaluate(RunnableLambda(answer), queries, {"q1": {"cats": 1}, "q2": {}}, measures=["RR@1"])
+    assert asked == ["cats purr"]
+    assert (result.queries, result.unjudged_queries, result["RR@1"]) == (1, 3, 1.0)
+
+
+def test_an_id_from_metadata() -> None:
+    found = [Document(page_content="x", metadata={"source": "cats"})]
+    result = evaluate(
+        RunnableLambda(lambda query: found),
+        {"q": "x"},
+        {"q": {"cats": 1}},
+        measures=["RR@1"],
+        key=lambda document: document.metadata["source"],
+    )
+    assert result["RR@1"] == 1.0
+
+
+def test_progress_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate(answering({"x": ["a"]}), {"q": "x"}, {"q": {"a": 1}}, measures=["RR@1"], show_progress=True)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Evaluating" in captured.err
+
+
+def test_warns_once_where_measures_look_deeper_than_the_retriever() -> None:
+    with pytest.warns(UserWarning, match=r"at most 1 documents.*R@100 looks at 100.*'k': 100") as caught:
+        evaluate(answering({"x": ["a"], "y": []}), {"q": "x", "r": "y"}, {"q": {"a": 1}, "r": {"a": 1}})
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+
+
+def test_does_not_warn_without_need() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        evaluate(answering({"x": ["a", "b"]}), {"q": "x"}, {"q": {"a": 1}}, measures=["RR@2", "AP"])
+        evaluate(Explaining(answers={"x": [("a", "returned")]}), {"q": "x"}, {"q": {"a": 1}})
+
+
+def test_warns_where_ids_do_not_meet() -> None:
+    with pytest.warns(UserWarning, match=r"None of the 1 returned document ids \(such as 'A-1'\).*'a'.*key="):
+        result = evaluate(answering({"x": ["A-1"]}), {"q": "x"}, {"q": {"a": 1}}, measures=["RR@1"])
+    assert result["RR@1"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("queries", "qrels", "message"),
+    [
+        ({}, QRELS, "non-empty mapping of query id to text"),
+        (["cats"], QRELS, "non-empty mapping of query id to text"),
+        ({1: "cats"}, QRELS, r"query id in queries must be a non-empty string, got 1 \(int\)"),
+        ({"q1": 5}, QRELS, r"text of query 'q1' must be a string, got 5 \(int\)"),
+        (QUERIES, {}, "hold no judgement"),
+        ({"q1": "cats"}, QRELS, "2 of 3 judged queries are not in queries: 'q2', 'q3'.*Add their texts"),
+        (QUERIES, {"q1": {"cats": 0.3}}, "whole number"),
+    ],
+)
+def test_unusable_data(queries: Any, qrels: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        evaluate(answering({}), queries, qrels)
+
+
+def test_documents_without_ids() -> None:
+    nameless = RunnableLambda(lambda query: [Document(page_content="x")])
+    with pytest.raises(DataError, match=r"query 'q' has no id.*evaluate\(\.\.\., key="):
+        evaluate(nameless, {"q": "x"}, {"q": {"a": 1}})
+    with pytest.raises(DataError, match="key must return a non-empty string, got 3"):
+        evaluate(nameless, {"q": "x"}, {"q": {"a": 1}}, key=lambda document: 3)
+
+
+@pytest.mark.parametrize("answer", ["text", None, ["text"], {"documents": []}])
+def test_answers_that_are_no_documents(answer: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match="must return a list of Documents, got"):
+        evaluate(RunnableLambda(lambda query: answer), {"q": "x"}, {"q": {"a": 1}})
+
+
+def test_what_cannot_be_asked() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"got function, which has no invoke\(\).*RunnableLambda"):
+        evaluate(documents, {"q": "x"}, {"q": {"a": 1}})
+
+
+def test_a_measure_is_checked_before_anything_is_asked() -> None:
+    with pytest.raises(InvalidArgumentError, match="foo"):
+        evaluate(Explaining(answers={}), {"q": "x"}, {"q": {"a": 1}}, measures=["foo"])
