@@ -5,7 +5,7 @@ The summary sentence of a docstring is a query, the rest of it is the document t
 Packages are imported rather than parsed. Only that gives the names people call things by (`numpy.linalg.svd` is
 written in `numpy/linalg/_linalg.py`), the docstrings of what is written in C (numpy's ufuncs, torch's operations) and
 those that are put together at import time (pandas). Modules are found on disk, not among what happens to be loaded,
-so that the corpus is the same in every process.
+so that documents and queries are the same in every process.
 """
 
 import importlib
@@ -50,6 +50,8 @@ _BOILERPLATE = re.compile(
 _SIGNATURE = re.compile(r"[\w.]+\(.*\)\s*(->.*)?", re.DOTALL)
 _UNDERLINE = re.compile(r"^\s*([-=~^])\1{2,}\s*$", re.MULTILINE)
 _ROLE = re.compile(r":[a-zA-Z:+-]+:`~?([^`<]*?)(?:\s*<[^>]*>)?`")
+#: Docstrings that are put together at import time print objects, with an address that is new in every process.
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _SENTENCE_END = re.compile(r"(?<=[.!?])(?<!e\.g\.)(?<!i\.e\.)(?<!vs\.)(?<!cf\.)(?<!etc\.)\s+(?=[A-Z`:(])")
 
 
@@ -92,7 +94,8 @@ def walk_packages(
     """Read the documentation of installed packages: public classes, functions, methods and properties.
 
     What is reached by several names gets the shortest. Private names, test modules, short texts, texts that only
-    point elsewhere and repetitions of a text are left out. The result depends on the installed versions only.
+    point elsewhere and repetitions of a text are left out. Names and queries depend
+    on the installed versions only; a few of scipy's texts show random numbers, drawn when it is imported.
 
     Args:
         names: Packages by the names they are imported by.
@@ -107,11 +110,16 @@ def walk_packages(
     documents, summaries = [], {}
     texts: set[str] = set()
     for entry in sorted(_entries(packages), key=lambda entry: entry.name):
-        summary, body = split_docstring(entry.docstring)
-        if len(body.split()) < _FEWEST_BODY_WORDS or body in texts or _BOILERPLATE.match(summary):
+        summary, body = split_docstring(_ADDRESS.sub("", entry.docstring))
+        words = body.split()
+        text = " ".join(words)
+        if len(words) < _FEWEST_BODY_WORDS or text in texts or _BOILERPLATE.match(summary):
             continue
-        texts.add(body)
-        documents.append(_document(entry, body))
+        texts.add(text)
+        package, _, name = entry.name.partition(".")
+        name = name.rpartition(".")[2]
+        metadata = {"package": package, "module": entry.module, "name": name, "kind": entry.kind}
+        documents.append(Document(id=entry.name, page_content=body, metadata=metadata))
         summaries[entry.name] = (summary, entry.written_in)
     if limit is not None and limit < len(documents):
         kept = random.Random(0).sample(documents, limit)  # noqa: S311  # a sample, not a secret
@@ -181,13 +189,6 @@ def _checked(name: str) -> str:
     return imported
 
 
-def _document(entry: _Entry, body: str) -> Document:
-    package = entry.name.partition(".")[0]
-    name = entry.name.rpartition(".")[2]
-    metadata = {"package": package, "module": entry.module, "name": name, "kind": entry.kind}
-    return Document(id=entry.name, page_content=body, metadata=metadata)
-
-
 def _queries(documents: Sequence[Document], summaries: dict[str, tuple[str, str]]) -> list[dict[str, str]]:
     ids = [str(document.id) for document in documents]
     times = Counter(summaries[document_id][0].casefold() for document_id in ids)
@@ -247,10 +248,14 @@ def _members(module: ModuleType, package: str) -> Iterator[tuple[Any, _Entry]]:
 def _attributes(
     class_: type, class_name: str, module: ModuleType, package: str
 ) -> Iterator[tuple[Any, _Entry]]:
+    seen: set[str] = set()
     for base in class_.__mro__:
         if not _belongs(base, package):
             continue
         for name, raw in sorted(vars(base).items()):
+            if name in seen:
+                continue  # overridden by a class before this one
+            seen.add(name)
             object_ = raw.__func__ if isinstance(raw, classmethod | staticmethod) else raw
             described = inspect.isroutine(object_) or inspect.isdatadescriptor(object_)
             if name.startswith("_") or not described:

@@ -193,7 +193,7 @@ def test_text(judged: list[Evaluation]) -> None:
         ["tuned", "1.0000", "+0.5000", "+0.5000", "to", "+0.5000", "0.0001", "0.0001", "20/0/0", "better"]
     )
     assert lines[2].index("baseline") == lines[3].index("better") == lines[1].index("verdict")
-    assert "base     10.0  10.0  10.0" in lines
+    assert "base    10.0  10.0  10.0" in lines
     assert lines[-1].startswith("Differences are to base. p: two-sided paired randomisation test")
 
 
