@@ -136,12 +136,12 @@ class CrossEncoderScorer(ServedModel, BaseCrossEncoder):
             ``long_documents="max"`` only an overlong query is ever cut.
         """
         future = self._submit(text_pairs)
-        return _pair_scores(None if future is None else future.result())
+        return _pair_scores(None if future is None else self._wait(future))
 
     async def ascore_pairs(self, text_pairs: Sequence[tuple[str, str]]) -> PairScores:
         """Score pairs without blocking the event loop. See ``score_pairs``."""
         future = self._submit(text_pairs)
-        return _pair_scores(None if future is None else await _wait(future))
+        return _pair_scores(None if future is None else await _await(future))
 
     def load_trainable(self) -> "CrossEncoder":
         """Load a fresh float32 cross-encoder of the same length on the CPU, whose ``predict`` gives logits."""
@@ -154,7 +154,7 @@ class CrossEncoderScorer(ServedModel, BaseCrossEncoder):
         return self._worker.submit(pairs, KIND, urgent=len(pairs) <= URGENT_PAIRS)
 
 
-async def _wait(future: Future[Output]) -> Output:
+async def _await(future: Future[Output]) -> Output:
     return await asyncio.wrap_future(future)
 
 

@@ -144,7 +144,7 @@ class PooledEmbeddings(ServedModel, Embeddings):
         checked = check_texts(texts)
         with self._progress(len(checked)) as progress:
             future = self._submit(checked, kind, progress)
-            return self._empty() if future is None else future.result().values
+            return self._empty() if future is None else self._wait(future).values
 
     async def aencode(self, texts: Sequence[str], *, kind: TextKind = "document") -> FloatArray:
         """Do as ``encode`` without blocking the event loop; cancelling drops what has not run yet."""

@@ -333,6 +333,30 @@ def test_a_masked_language_model_is_refused(minilm_folder: Path, tmp_path: Path)
         CrossEncoderScorer(tmp_path)
 
 
+def test_a_generating_model_needs_a_scoring_module(minilm_folder: Path, tmp_path: Path) -> None:
+    from sentence_transformers import CrossEncoder
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    tokenizer = AutoTokenizer.from_pretrained(minilm_folder)
+    config = LlamaConfig(
+        vocab_size=30522,
+        max_position_embeddings=128,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        initializer_range=0.2,
+    )
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "plain")
+    tokenizer.save_pretrained(tmp_path / "plain")
+    with pytest.raises(ModelLoadError, match=r"generating language model and not a cross-encoder.*tune\("):
+        CrossEncoderScorer(tmp_path / "plain")
+    made = CrossEncoder(str(tmp_path / "plain"), device="cpu")
+    made.save_pretrained(str(tmp_path / "made"), create_model_card=False)
+    with CrossEncoderScorer(tmp_path / "made", precision="float32") as scorer:
+        np.testing.assert_allclose(scorer.score(PAIRS), logits(tmp_path / "made"), atol=1e-4)
+
+
 @pytest.mark.parametrize("labels", [3, 5])
 def test_more_than_two_labels_are_refused(make_folder: Callable[..., Path], labels: int) -> None:
     with pytest.raises(ModelLoadError, match=f"gives {labels} labels a pair. Expected 1"):

@@ -248,6 +248,24 @@ def test_threads_get_what_a_serial_run_gets(embeddings: PooledEmbeddings) -> Non
             np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
+def test_an_interrupted_call_drops_the_rest(
+    embeddings: PooledEmbeddings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    futures = []
+    submit = embeddings._worker.submit
+
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        future = submit(*args, **kwargs)
+        futures.append(future)
+        monkeypatch.setattr(future, "result", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+        return future
+
+    monkeypatch.setattr(embeddings._worker, "submit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        embeddings.encode(["a long job " * 100] * 500)
+    assert futures[0].cancelled()
+
+
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
 def test_a_forked_child_embeds_too(embeddings: PooledEmbeddings) -> None:
     expected = embeddings.encode(TEXTS)
@@ -469,7 +487,7 @@ def test_a_model_without_pooling_is_refused(minilm_folder: Path, tmp_path: Path)
     from sentence_transformers.base.modules import Transformer
 
     SentenceTransformer(modules=[Transformer(str(minilm_folder))], device="cpu").save_pretrained(
-        str(tmp_path)
+        str(tmp_path), create_model_card=False
     )
     with pytest.raises(ModelLoadError, match=r"gives no vector for a text.*pooling='mean'"):
         PooledEmbeddings(tmp_path, normalize=False)

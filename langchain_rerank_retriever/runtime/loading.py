@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -218,10 +219,18 @@ def _from_hub(name: str, organization: str) -> Path:
     return _download(full, name)
 
 
+def _http_error() -> type[Exception]:
+    """Return the base error of the HTTP library that the hub's client uses, which differs between versions."""
+    from huggingface_hub import utils
+
+    library = getattr(utils, "httpx", None) or import_module("httpx")
+    error: type[Exception] = library.HTTPError
+    return error
+
+
 def _download(full: str, name: str) -> Path:
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-    from huggingface_hub.utils import httpx  # type: ignore[attr-defined] # httpx or httpx2, whichever it uses
 
     looked = f"There is no folder '{name}', and the local hub cache has no complete model '{full}'"
     fix = "Give the path of a local folder, or load it once where the hub can be reached."
@@ -237,7 +246,7 @@ def _download(full: str, name: str) -> Path:
         raise ModelLoadError(
             f"{looked}; the hub refuses it: {error}. Check the name and your token."
         ) from error
-    except (httpx.HTTPError, OSError, RuntimeError) as error:
+    except (_http_error(), OSError, RuntimeError) as error:
         raise ModelLoadError(f"{looked}; the hub cannot be reached ({error}). {fix}") from error
 
 

@@ -49,7 +49,10 @@ def default_prompt(model: "CrossEncoder") -> str:
 def _check_head(model: "CrossEncoder", folder: Path) -> None:
     """Refuse weights that are not in the files: transformers would fill them with random numbers."""
     language_model = model.transformers_model
-    if language_model is None or getattr(model[0], "transformer_task", None) != "sequence-classification":
+    task = getattr(model[0], "transformer_task", None)
+    if task == "text-generation" and not (folder / "modules.json").is_file():
+        raise ModelLoadError(f"'{folder}' is a generating language model and not a cross-encoder. {TRAIN_IT}")
+    if language_model is None or task != "sequence-classification":
         return
     prefix = f"{language_model.base_model_prefix}."
     head = {name for name in language_model.state_dict() if not name.startswith(prefix)}

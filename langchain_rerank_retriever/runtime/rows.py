@@ -115,9 +115,9 @@ class PreprocessedRows:
 
     def collate(self, rows: Sequence[Row]) -> Features:
         """Call the model's own preprocessing."""
-        kind = _kind(rows)
+        kind, _ = rows[0].group
         inputs = [row.payload for row in rows]
-        return self._model.preprocess(inputs, prompt=self._prompts.get(kind) or None, task=kind)
+        return self._model.preprocess(inputs, prompt=self._prompts.get(kind) or None, **task_of(rows))
 
 
 def rows_for(model: "BaseModel", prompts: Mapping[str, str], *, windows: bool = False) -> Rows:
@@ -132,6 +132,12 @@ def rows_for(model: "BaseModel", prompts: Mapping[str, str], *, windows: bool = 
             raise ValueError("windows need a language model with a fast tokenizer")
         return WindowRows(model, prompts)
     return TokenRows(model, prompts) if _has_plain_tokenizer(model) else PreprocessedRows(model, prompts)
+
+
+def task_of(rows: Sequence[Row]) -> dict[str, str]:
+    """Return what sentence-transformers' encode_query and encode_document tell the modules; nothing for pairs."""
+    kind, _ = rows[0].group
+    return {"task": kind} if kind in ("query", "document") else {}
 
 
 def with_prompt(item: Any, prompt: str) -> Any:
@@ -204,7 +210,3 @@ def _prompt_length(model: "BaseModel", prompt: str) -> int | None:
 
 def _parts(item: Any) -> Sequence[str]:
     return (item,) if isinstance(item, str) else item
-
-
-def _kind(rows: Sequence[Row]) -> str:
-    return rows[0].group[0]

@@ -3,12 +3,14 @@
 import functools
 import weakref
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from langchain_rerank_retriever.errors import StorageError
+from langchain_rerank_retriever.runtime.backend import Output
 from langchain_rerank_retriever.runtime.fingerprint import fingerprint
 from langchain_rerank_retriever.runtime.saving import check_free, save_atomically
 from langchain_rerank_retriever.runtime.select import (
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from langchain_rerank_retriever.runtime.rows import Rows
 
 #: Inputs tokenised ahead: enough to find rows of like length, little enough not to keep a query waiting.
-CHUNK = {"cpu": 256}
+CHUNK_ON_CPU = 256
 CHUNK_ON_ACCELERATOR = 2048
 
 
@@ -91,11 +93,19 @@ class ServedModel:
             backend,
             budget=choose_budget(device),
             max_rows=placement.batch_size,
-            chunk=CHUNK.get(device.split(":")[0], CHUNK_ON_ACCELERATOR),
+            chunk=CHUNK_ON_CPU if device.startswith("cpu") else CHUNK_ON_ACCELERATOR,
             name=f"{type(self).__name__}-worker",
         )
         # Closes when the last reference goes, and at the interpreter's end, before torch is taken down.
         self._finalizer = weakref.finalize(self, self._worker.close)
+
+    @staticmethod
+    def _wait(future: Future[Output]) -> Output:
+        try:
+            return future.result()
+        finally:
+            # Does nothing to a finished one; after Ctrl-C it drops what has not run yet.
+            future.cancel()
 
     @property
     def model_name(self) -> str:

@@ -12,7 +12,7 @@ from sentence_transformers.util import batch_to_device
 from langchain_rerank_retriever.errors import ScoringError
 from langchain_rerank_retriever.protocols import FloatArray
 from langchain_rerank_retriever.runtime.backend import Row
-from langchain_rerank_retriever.runtime.rows import Rows
+from langchain_rerank_retriever.runtime.rows import Rows, task_of
 
 
 class TorchBackend:
@@ -83,7 +83,7 @@ class TorchBackend:
     @torch.inference_mode()
     def _forward(self, rows: Sequence[Row]) -> FloatArray:
         features = batch_to_device(self._rows.collate(rows), self._device)
-        result = self._model(features, task=rows[0].group[0])[self._output].float()
+        result = self._model(features, **task_of(rows))[self._output].float()
         if self._output == "scores":
             result = one_logit(result)
         values: FloatArray = result.cpu().numpy()
