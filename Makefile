@@ -1,0 +1,60 @@
+# Everything a developer does here. `make` alone lists the targets.
+#
+#   make demo ARGS='--query "how do I invert a matrix?"'
+#   make install PYTHON=python3.12
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow test-engines test-nightly check bench docs clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## make .venv and install the package in it, editable, with all that development needs
+
+# Done again only when what is to be installed has changed.
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: install ## tune on the documentation of installed packages, and ask it something; takes minutes
+	$(BIN)/langchain-rerank demo $(ARGS)
+
+test: install ## the tests that need neither long nor a server
+	$(BIN)/python -m pytest -m 'not slow and not engine' $(ARGS)
+
+test-slow: install ## the tests that take more than half a minute each
+	$(BIN)/python -m pytest -m 'slow and not engine' $(ARGS) || test $$? -eq 5  # 5: there are none
+
+test-engines: ## the tests that need a database server or a cluster
+	@echo "No tests with engines: this version has no adapter for a database server or a cluster."
+
+test-nightly: test test-slow test-engines ## all tests
+
+check: install ## what can be found without running the code: lint, format, types, one-way imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install ## run every script in examples/benchmarks
+	@set -e; found=no; \
+	for script in examples/benchmarks/*.py; do \
+		[ -e "$$script" ] || continue; \
+		found=yes; echo "== $$script"; $(BIN)/python "$$script" $(ARGS); \
+	done; \
+	if [ $$found = no ]; then echo "There are no benchmarks in examples/benchmarks yet."; fi
+
+docs: ## where the documentation is
+	@echo "There is no built documentation yet. Read README.md, or the docstrings:"
+	@echo "  $(BIN)/python -m pydoc langchain_rerank_retriever.evaluation"
+
+clean: ## remove caches and build products; .venv stays
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -path ./$(VENV) -prune -o -type d -name __pycache__ -exec rm -rf {} +
