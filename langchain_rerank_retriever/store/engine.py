@@ -111,7 +111,7 @@ class Engine:
         """Unit vector of a query, shape ``(d,)``, and the space that it belongs to."""
         bound, state = self.bound_model()
         vector = bound.model.query(text)
-        bound.model.check_dimension(vector, state)
+        bound.model.check_dimension(vector, state.dimension, state)
         return vector, bound.space
 
     def answer(self, text: str, search: Callable[[Snapshot, FloatArray], list[Answer]]) -> list[Answer]:
@@ -148,7 +148,7 @@ class Engine:
                 # Embedded by a model that reembed() has replaced meanwhile.
                 vectors = {}
             space = bound.space
-            self._embed_missing(bound.model, state, entries, vectors, batch_size)
+            self._embed_missing(bound.model, (dimension, state), entries, vectors, batch_size)
             with self.connections.writing() as connection:
                 if self._store(connection, bound, entries, vectors, probes):
                     break
@@ -159,7 +159,7 @@ class Engine:
     def _embed_missing(
         self,
         model: Model,
-        state: State,
+        expected: tuple[int, State],
         entries: Sequence[Entry],
         vectors: dict[int, FloatArray],
         batch_size: int,
@@ -168,8 +168,8 @@ class Engine:
             missing = _without_vector(connection, entries, vectors)
         for start in range(0, len(missing), batch_size):
             places = missing[start : start + batch_size]
-            made = model.documents([entries[place].text for place in places], first=places[0])
-            model.check_dimension(made, state)
+            made = model.documents([entries[place].text for place in places], places)
+            model.check_dimension(made, *expected)
             vectors.update(zip(places, made))
 
     def _store(
@@ -209,7 +209,7 @@ class Engine:
         probes = model.probes()
         made: dict[tuple[int, int], FloatArray] = {}
         while True:
-            self._embed_all(model, made, batch_size)
+            self._embed_all(model, len(next(iter(probes.values()))), made, batch_size)
             with self.connections.model_lock:
                 with self.connections.writing() as connection:
                     space = _swap(connection, model, probes, made)
@@ -218,11 +218,14 @@ class Engine:
                     break
         self.refresh()
 
-    def _embed_all(self, model: Model, made: dict[tuple[int, int], FloatArray], batch_size: int) -> None:
+    def _embed_all(
+        self, model: Model, dimension: int, made: dict[tuple[int, int], FloatArray], batch_size: int
+    ) -> None:
         """Embed every text that is not yet in ``made``, whose keys are document number and change."""
         last = 0
         while True:
             with self.connections.reading() as connection:
+                state = rows.read_state(connection)
                 page = rows.texts_after(connection, last, batch_size)
             if not page:
                 return
@@ -230,6 +233,7 @@ class Engine:
             missing = [(key, text) for *key, text in page if tuple(key) not in made]
             if missing:
                 vectors = model.documents([text for _, text in missing])
+                model.check_dimension(vectors, dimension, state)
                 made.update(((pk, seq), vector) for ([pk, seq], _), vector in zip(missing, vectors))
 
     def refresh(self) -> None:

@@ -23,7 +23,7 @@ from .validation import (
     refuse_unknown,
     wanted_ids,
 )
-from .vectors import unit_vectors
+from .vectors import unit_table
 
 
 class FaissStore(SearchableStore):
@@ -250,7 +250,7 @@ class FaissStore(SearchableStore):
         entries = self._entries(texts, metadatas, ids)
         self._engine.connections.check_open(writing=True)
         if entries:
-            self._engine.add(entries, unit_vectors(embeddings, count=len(entries)))
+            self._engine.add(entries, unit_table(embeddings, count=len(entries)))
         return [entry.id for entry in entries]
 
     def _entries(

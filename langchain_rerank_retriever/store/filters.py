@@ -14,6 +14,7 @@ becomes SQL over an index. The rules:
 * Text is ordered by code point.
 """
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -136,10 +137,9 @@ def _join(parts: list[Condition], word: str) -> Condition:
         return _ALL
     if len(parts) == 1:
         return parts[0]
-    return Condition(
-        f" {word} ".join(f"({part.sql})" for part in parts),
-        tuple(value for part in parts for value in part.parameters),
-    )
+    # By halves, because SQLite limits how deep an expression may be, and reads a chain as a deep one.
+    left, right = _join(parts[: len(parts) // 2], word), _join(parts[len(parts) // 2 :], word)
+    return Condition(f"({left.sql}) {word} ({right.sql})", left.parameters + right.parameters)
 
 
 def _field(key: str, value: object) -> Condition:
@@ -178,12 +178,23 @@ def _one_of(key: str, operator: str, operand: object) -> Condition:
     for item in operand:
         kind, value = _operand(key, operator, item)
         by_kind.setdefault(kind, []).append(value)
-    choices = [
-        Condition(f"kind = ? AND value IN ({', '.join('?' * len(values))})", (kind, *values))
-        for kind, values in by_kind.items()
-    ]
+    choices = [_any_of(kind, values) for kind, values in by_kind.items()]
     chosen = _join(choices, "OR") if choices else Condition("0", ())
     return _in_field(f"key = ? AND ({chosen.sql})", (key, *chosen.parameters), negated=operator == "$nin")
+
+
+def _any_of(kind: str, values: list[Scalar]) -> Condition:
+    # A statement may have some ten thousand parameters, so a list is one of them wherever JSON is exact.
+    exact: list[Scalar] = []
+    others: list[Scalar] = []
+    for value in values:
+        in_json = isinstance(value, int) or (isinstance(value, str) and "\0" not in value)
+        (exact if in_json else others).append(value)
+    places = ", ".join("?" * len(others))
+    return Condition(
+        f"kind = ? AND (value IN (SELECT value FROM json_each(?)) OR value IN ({places}))",  # noqa: S608 - bound
+        (kind, json.dumps(exact, ensure_ascii=False), *others),
+    )
 
 
 def _operand(key: str, operator: str, operand: object) -> tuple[str, Scalar]:

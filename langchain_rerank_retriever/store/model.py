@@ -1,6 +1,7 @@
 """The model behind a store: its vectors, checked and of unit length, and how it is told from another."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -50,22 +51,25 @@ class Model:
         value = getattr(self.embeddings, "fingerprint", None)
         return value if isinstance(value, str) and value else None
 
-    def documents(self, texts: Sequence[str], *, first: int = 0) -> FloatArray:
-        """Unit vectors of documents, shape ``(len(texts), d)``; ``first`` is their place, for messages."""
-        encoder = self.embeddings
+    @cached_property
+    def _encoder(self) -> Encoder | None:
+        # Asked once: the check reads the model's properties, and a fingerprint can take time.
+        return self.embeddings if isinstance(self.embeddings, Encoder) else None
+
+    def documents(self, texts: Sequence[str], positions: Sequence[int] | None = None) -> FloatArray:
+        """Unit vectors of documents, shape ``(len(texts), d)``; the positions are for messages."""
         vectors: Any = (
-            encoder.encode(list(texts), kind="document")
-            if isinstance(encoder, Encoder)
-            else encoder.embed_documents(list(texts))
+            self._encoder.encode(list(texts), kind="document")
+            if self._encoder is not None
+            else self.embeddings.embed_documents(list(texts))
         )
-        return unit_vectors(vectors, count=len(texts), first=first)
+        return unit_vectors(vectors, range(len(texts)) if positions is None else positions)
 
     def query(self, text: str) -> FloatArray:
         """Unit vector of a query, shape ``(d,)``."""
-        encoder = self.embeddings
-        if isinstance(encoder, Encoder):
-            return unit_query(encoder.encode([text], kind="query")[0])
-        return unit_query(encoder.embed_query(text))
+        if self._encoder is not None:
+            return unit_query(self._encoder.encode([text], kind="query")[0])
+        return unit_query(self.embeddings.embed_query(text))
 
     def probes(self) -> dict[str, FloatArray]:
         """Vectors of the probe sentences."""
@@ -88,7 +92,7 @@ class Model:
         if self.fingerprint is not None and self.fingerprint == state.fingerprint:
             return
         vectors = self.documents(list(probes))
-        self.check_dimension(vectors, state)
+        self.check_dimension(vectors, state.dimension, state)
         stored = np.stack([np.frombuffer(value, dtype="<f4") for value in probes.values()])
         cosine = float((vectors * stored).sum(axis=1).min())
         if cosine < SAME_MODEL:
@@ -98,12 +102,15 @@ class Model:
                 got=self.describe(vectors.shape[1]),
             )
 
-    def check_dimension(self, vectors: FloatArray, state: State) -> None:
-        """Raise ModelMismatchError where vectors, shape ``(..., d)``, are not as long as a store's."""
-        if state.dimension is not None and vectors.shape[-1] != state.dimension:
+    def check_dimension(self, vectors: FloatArray, dimension: int | None, state: State) -> None:
+        """Raise ModelMismatchError where vectors, shape ``(..., d)``, have another dimension than expected.
+
+        A store without a model of its own expects what this model gave for the probes.
+        """
+        if dimension is not None and vectors.shape[-1] != dimension:
             raise _mismatch(
                 "",
-                expected=_describe(state.model, state.fingerprint, state.dimension),
+                expected=_describe(state.model or self.name, state.fingerprint, dimension),
                 got=self.describe(vectors.shape[-1]),
             )
 

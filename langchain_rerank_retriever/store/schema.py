@@ -10,6 +10,7 @@ from langchain_rerank_retriever.errors import FormatError, InvalidArgumentError,
 from . import files
 from .connections import BUSY_SECONDS, SQLITE_ERRORS, Connections, connect, storage_error
 from .lexical import TOKENIZER
+from .rows import read_state
 
 FILE_NAME = "store.db"
 APPLICATION_ID = 0x4C435252
@@ -85,7 +86,7 @@ def _check_format(application: int, version: int, file: Path) -> None:
 
 
 def open_connections(
-    path: Path | None, *, index: str | None, lexical: bool | None, read_only: bool, create: bool = True
+    path: Path | None, *, index: str | None, lexical: bool | None, read_only: bool
 ) -> Connections:
     """Open the store at a path, or make one where nothing lies.
 
@@ -102,7 +103,7 @@ def open_connections(
     file = None if path is None else path / FILE_NAME
     where = "memory" if path is None else str(path)
     if path is not None:
-        _prepare_folder(path, create=create and not read_only)
+        _prepare_folder(path, create=not read_only)
     connection: sqlite3.Connection | None = None
     try:
         connection = connect(file, read_only=read_only, create=True)
@@ -110,14 +111,12 @@ def open_connections(
         _check_settings(connection, where, index=index, lexical=lexical)
         if file is not None and not read_only:
             _use_log(connection)
-    except SQLITE_ERRORS as error:
+    except (*SQLITE_ERRORS, StorageError, InvalidArgumentError) as error:
         if connection is not None:
             connection.close()
+        if isinstance(error, StorageError | InvalidArgumentError):
+            raise
         raise storage_error(error, where) from error
-    except (StorageError, InvalidArgumentError):
-        if connection is not None:
-            connection.close()
-        raise
     return Connections(file, read_only=read_only, first=connection)
 
 
@@ -173,15 +172,15 @@ def _marks(connection: sqlite3.Connection) -> tuple[int, int]:
 def _check_settings(
     connection: sqlite3.Connection, where: str, *, index: str | None, lexical: bool | None
 ) -> None:
-    stored_index, stored_lexical = connection.execute("SELECT index_kind, lexical FROM state").fetchone()
-    if index not in (None, "auto", stored_index):
+    state = read_state(connection)
+    if index not in (None, "auto", state.index_kind):
         raise InvalidArgumentError(
-            f"The store at {where} was made with index={stored_index!r}, got index={index!r}: "
+            f"The store at {where} was made with index={state.index_kind!r}, got index={index!r}: "
             "leave it out, or make a new store"
         )
-    if lexical is not None and bool(lexical) != bool(stored_lexical):
+    if lexical is not None and bool(lexical) != state.lexical:
         raise InvalidArgumentError(
-            f"The store at {where} was made with lexical={bool(stored_lexical)}, got lexical={lexical!r}: "
+            f"The store at {where} was made with lexical={state.lexical}, got lexical={lexical!r}: "
             "leave it out, or make a new store"
         )
 

@@ -148,11 +148,11 @@ def wanted_ids(ids: Iterable[str], *, method: str) -> list[str]:
     """Ids to look up, without repetition, in order; one that cannot exist is left out."""
     if isinstance(ids, str | bytes):
         raise InvalidArgumentError(f"{method} takes a list of ids, got a single one: put it into a list")
-    wanted = list(dict.fromkeys(ids))
+    wanted = list(ids)
     for document_id in wanted:
         if not isinstance(document_id, str):
             raise InvalidArgumentError(f"{method} takes ids of type str, got {type(document_id).__name__}")
-    return [document_id for document_id in wanted if is_encodable(document_id)]
+    return [document_id for document_id in dict.fromkeys(wanted) if is_encodable(document_id)]
 
 
 def checked_metadatas(

@@ -1,5 +1,6 @@
 """Vectors as the store keeps them: checked, float32, of length one."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,17 +8,18 @@ import numpy as np
 from langchain_rerank_retriever.errors import InvalidArgumentError, InvalidDocumentError
 from langchain_rerank_retriever.protocols import FloatArray
 
+_PART = 4096
 
-def unit_vectors(vectors: Any, *, count: int, first: int = 0) -> FloatArray:
+
+def unit_vectors(vectors: Any, positions: Sequence[int]) -> FloatArray:
     """Check document vectors and scale them to length one.
 
     Args:
-        vectors: Shape ``(count, d)``: nested lists or an array of any real type; not changed.
-        count: How many there must be.
-        first: Position of the first of them within the call, for the messages.
+        vectors: Shape ``(n, d)``: nested lists or an array of any real type; not changed.
+        positions: Where in the call each belongs, for the messages; as many as there must be vectors.
 
     Returns:
-        Shape ``(count, d)``, float32, C-contiguous.
+        Shape ``(n, d)``, float32, C-contiguous.
 
     Raises:
         InvalidDocumentError: Not one vector per text, rows of different lengths, or a row that is
@@ -29,25 +31,38 @@ def unit_vectors(vectors: Any, *, count: int, first: int = 0) -> FloatArray:
         raise InvalidDocumentError(
             f"The vectors are no table of numbers with rows of one length: {error}"
         ) from error
-    if array.ndim != 2 or len(array) != count or array.shape[1] == 0:
+    if array.ndim != 2 or len(array) != len(positions) or array.shape[1] == 0:
         raise InvalidDocumentError(
-            f"Expected one vector per text, shape ({count}, dimension), got an array of shape {array.shape}"
+            f"Expected one vector per text, shape ({len(positions)}, dimension), got an array of shape {array.shape}"
         )
     bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
     if bad.size:
-        raise InvalidDocumentError(f"The vector at position {first + bad[0]} holds NaN or infinite numbers")
+        raise InvalidDocumentError(
+            f"The vector at position {positions[bad[0]]} holds NaN or infinite numbers"
+        )
     # Scaling by the largest entry first keeps the squares within the range of a float.
     largest = np.abs(array).max(axis=1, keepdims=True)
     zero = np.flatnonzero(largest[:, 0] == 0)
     if zero.size:
         raise InvalidDocumentError(
-            f"The vector at position {first + zero[0]} is all zero, so it has no direction"
+            f"The vector at position {positions[zero[0]]} is all zero, so it has no direction"
         )
     scaled = array / largest
     unit: FloatArray = np.ascontiguousarray(
         scaled / np.linalg.norm(scaled, axis=1, keepdims=True), dtype=np.float32
     )
     return unit
+
+
+def unit_table(vectors: Any, *, count: int) -> FloatArray:
+    """As unit_vectors for a whole call, a part at a time, so that no large copy is made."""
+    if not isinstance(vectors, np.ndarray) or vectors.ndim != 2 or len(vectors) != count or not count:
+        return unit_vectors(vectors, range(count))
+    table = np.empty(vectors.shape, dtype=np.float32)
+    for start in range(0, count, _PART):
+        stop = min(start + _PART, count)
+        table[start:stop] = unit_vectors(vectors[start:stop], range(start, stop))
+    return table
 
 
 def unit_query(vector: Any) -> FloatArray:
@@ -60,7 +75,7 @@ def unit_query(vector: Any) -> FloatArray:
         array = np.asarray(vector, dtype=np.float64)
         if array.ndim != 1:
             raise InvalidArgumentError(f"A query vector has the shape (dimension,), got {array.shape}")
-        unit: FloatArray = unit_vectors(array[None], count=1)[0]
+        unit: FloatArray = unit_vectors(array[None], [0])[0]
     except (TypeError, ValueError) as error:
         if isinstance(error, InvalidArgumentError):
             raise

@@ -175,6 +175,33 @@ def test_an_embedder_that_raises_midway_changes_nothing() -> None:
         assert list(content(store)) == ["kept"]
 
 
+def test_a_model_whose_dimension_wavers() -> None:
+    embeddings = FixedEmbeddings(lambda texts: [[1.0] * (5 if text == "wide" else 4) for text in texts])
+    with FaissStore(embeddings) as store:
+        with pytest.raises(ModelMismatchError, match=r"4 dimensions\), got FixedEmbeddings \(5"):
+            store.add_texts(["wide"])
+        store.add_texts(["fine"])
+        with pytest.raises(InvalidDocumentError, match="rows of one length"):
+            store.add_texts(["fine too", "wide"])
+        store.reembed(FixedEmbeddings(dimension=3))
+        assert store.settings["dimension"] == 3
+        store.add_texts(["wide"])
+        with pytest.raises(ModelMismatchError, match=r"4 dimensions\), got FixedEmbeddings \(5"):
+            store.reembed(
+                FixedEmbeddings(lambda texts: [[1.0] * (5 if len(texts[0]) == 4 else 4) for _ in texts])
+            )
+        assert store.settings["dimension"] == 3
+
+
+def test_the_position_is_named_where_other_texts_are_unchanged() -> None:
+    embeddings = FixedEmbeddings()
+    with FaissStore(embeddings) as store:
+        store.add_texts(["a", "b", "c"], ids=["a", "b", "c"])
+        embeddings.answer = lambda texts: [[0.0] * 4 if text == "bad" else [1.0] * 4 for text in texts]
+        with pytest.raises(InvalidDocumentError, match="position 3 is all zero"):
+            store.add_texts(["a", "new", "c", "bad"], ids=["a", "b", "c", "d"])
+
+
 def test_vectors_of_another_dimension() -> None:
     embeddings = FixedEmbeddings()
     with FaissStore(embeddings) as store:
@@ -273,13 +300,13 @@ def test_delete_needs_ids(store: FaissStore) -> None:
 
 
 def test_what_is_no_embedder() -> None:
-    with pytest.raises(InvalidArgumentError, match="must be a LangChain Embeddings.*got str"):
+    with pytest.raises(InvalidArgumentError, match=r"must be a LangChain Embeddings.*got str"):
         FaissStore("all-MiniLM-L6-v2")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("index", ["hnsw", "IVF16,Flat", "", "FLAT"])
 def test_index_kinds(index: str) -> None:
-    with pytest.raises(InvalidArgumentError, match="index must be one of flat, auto.*not in this version"):
+    with pytest.raises(InvalidArgumentError, match=r"index must be one of flat, auto.*not in this version"):
         FaissStore(FastEmbeddings(), index=index)
 
 

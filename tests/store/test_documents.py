@@ -135,9 +135,9 @@ def test_metadata_default() -> None:
             "l": ["{1}"],
         }
         assert store.get_by_ids(["1"])[0].metadata == expected
-    with FaissStore(FastEmbeddings(), metadata_default=lambda value: value) as store:
-        with pytest.raises(InvalidDocumentError, match="type set"):
-            store.add_texts(["a"], [{"a": {1}}])
+    store = FaissStore(FastEmbeddings(), metadata_default=lambda value: value)
+    with pytest.raises(InvalidDocumentError, match="type set"):
+        store.add_texts(["a"], [{"a": {1}}])
 
 
 scalars = st.one_of(

@@ -73,12 +73,12 @@ def test_foreign_things_are_refused_and_left_alone(tmp_path: Path, method: str) 
 
     file = tmp_path / "file"
     file.write_text("hello")
-    with pytest.raises(StorageError, match="is a file|no store at"):
+    with pytest.raises(StorageError, match=r"is a file|no store at"):
         open_store(file)
     full = tmp_path / "full"
     full.mkdir()
     (full / "notes.txt").write_text("hello")
-    with pytest.raises(StorageError, match="other things in it|no store at"):
+    with pytest.raises(StorageError, match=r"other things in it|no store at"):
         open_store(full)
     other = tmp_path / "other"
     other.mkdir()
@@ -103,7 +103,7 @@ def test_a_newer_format_is_refused_and_left_alone(tmp_path: Path) -> None:
     connection.close()
     marks = fingerprints(tmp_path / "s")
     for read_only in (False, True):
-        with pytest.raises(FormatError, match="format 99.*reads up to 1.*upgrade"):
+        with pytest.raises(FormatError, match=r"format 99.*reads up to 1.*upgrade"):
             FaissStore(FastEmbeddings(), path=tmp_path / "s", read_only=read_only)
     assert fingerprints(tmp_path / "s") == marks
 
@@ -156,7 +156,7 @@ def test_read_only(tmp_path: Path) -> None:
             lambda: store.add_texts([]),
             lambda: store.add_embeddings(["x"], [[1.0] * 16]),
             lambda: store.delete(["1"]),
-            lambda: store.clear(),
+            store.clear,
             lambda: store.reembed(FastEmbeddings(seed=1)),
         ]
         for change in changes:
@@ -215,9 +215,9 @@ def test_saving_over_an_earlier_copy_reaches_who_has_it_open(tmp_path: Path) -> 
         assert list(content(reader)) == list(content(store))
         assert reader.similarity_search("text", k=50) == store.similarity_search("text", k=50)
         store.save_local(tmp_path / "s")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").touch()
     with pytest.raises(FormatError, match="no store of this package"):
-        (tmp_path / "full").mkdir()
-        (tmp_path / "full" / "x").touch()
         store.save_local(tmp_path / "full")
     with pytest.raises(StorageError):
         store.save_local(tmp_path / "full" / "x")
@@ -244,29 +244,30 @@ def test_saving_while_others_write(tmp_path: Path) -> None:
     writer.join()
 
 
-def test_closed(tmp_path: Path) -> None:
-    for store in (make(tmp_path / "s"), FaissStore(FastEmbeddings())):
-        documents = store.documents()
-        store.close()
-        store.close()
-        calls: list[Any] = [
-            lambda: store.similarity_search("x"),
-            lambda: store.lexical_search("x"),
-            lambda: store.add_texts(["x"]),
-            lambda: store.add_texts([]),
-            lambda: store.delete(["x"]),
-            lambda: store.get_by_ids(["x"]),
-            lambda: len(store),
-            lambda: store.save_local(tmp_path / "copy"),
-            lambda: store.clear(),
-            lambda: next(documents),
-            lambda: store.settings,
-        ]
-        for call in calls:
-            with pytest.raises(ClosedError, match="was closed"):
-                call()
-        assert "closed" in repr(store)
-        assert not store.verify().ok
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_closed(tmp_path: Path, in_memory: bool) -> None:
+    store = FaissStore(FastEmbeddings()) if in_memory else make(tmp_path / "s")
+    documents = store.documents()
+    store.close()
+    store.close()
+    calls: list[Any] = [
+        lambda: store.similarity_search("x"),
+        lambda: store.lexical_search("x"),
+        lambda: store.add_texts(["x"]),
+        lambda: store.add_texts([]),
+        lambda: store.delete(["x"]),
+        lambda: store.get_by_ids(["x"]),
+        lambda: len(store),
+        lambda: store.save_local(tmp_path / "copy"),
+        store.clear,
+        lambda: next(documents),
+        lambda: store.settings,
+    ]
+    for call in calls:
+        with pytest.raises(ClosedError, match="was closed"):
+            call()
+    assert "closed" in repr(store)
+    assert not store.verify().ok
 
 
 def test_repr(tmp_path: Path) -> None:

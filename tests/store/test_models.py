@@ -32,7 +32,7 @@ def test_another_model_of_the_same_dimension(tmp_path: Path) -> None:
 
 def test_another_dimension(tmp_path: Path) -> None:
     FaissStore.from_texts(["a"], FastEmbeddings(16), path=tmp_path / "s").close()
-    with pytest.raises(ModelMismatchError, match="16 dimensions.*got.*8 dimensions"):
+    with pytest.raises(ModelMismatchError, match=r"16 dimensions.*got.*8 dimensions"):
         FaissStore(FastEmbeddings(8), path=tmp_path / "s")
 
 
@@ -73,7 +73,7 @@ def test_an_equal_fingerprint_needs_no_probes(tmp_path: Path) -> None:
     encoder = NumpyEncoder()
     FaissStore(encoder, path=tmp_path / "s").close()
     assert encoder.kinds == []
-    with pytest.raises(ModelMismatchError, match="fingerprint abc123.*fingerprint other"):
+    with pytest.raises(ModelMismatchError, match=r"fingerprint abc123.*fingerprint other"):
         FaissStore(NumpyEncoder(seed=9, fingerprint="other"), path=tmp_path / "s")
     FaissStore(NumpyEncoder(fingerprint="same weights, other backend"), path=tmp_path / "s").close()
 

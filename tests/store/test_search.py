@@ -88,7 +88,7 @@ def test_many_equal_vectors() -> None:
 
 
 def test_dense_scores_are_those_of_a_search() -> None:
-    store, vectors = filled(300)
+    store, _ = filled(300)
     query = np.random.default_rng(6).standard_normal(16)
     searched = {document.id: score for document, score in store.dense_search(query, 300)}
     wanted = ["7", "nope", "299", "7", "0"]
