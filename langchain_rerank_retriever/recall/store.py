@@ -13,6 +13,10 @@ from langchain_rerank_retriever.recall.candidate import Candidate, RecallRequest
 from langchain_rerank_retriever.recall.fusion import best_first, reciprocal_rank_scores, weighted_sum
 from langchain_rerank_retriever.store import FaissStore
 
+#: Hybrid recall searches each side at least this deep, however few candidates are asked for: a document that is
+#: twentieth on both sides is often among the best ten of both together, and a deep search costs milliseconds.
+HYBRID_DEPTH = 100
+
 
 @dataclass(frozen=True, slots=True)
 class StoreRecall:
@@ -55,13 +59,14 @@ class StoreRecall:
         documents: dict[str, Document] = {}
         sides: dict[str, dict[str, float]] = {"dense": {}, "lexical": {}}
         searches: dict[str, Any] = {}
+        depth = request.fetch_k if mode != "hybrid" else max(request.fetch_k, HYBRID_DEPTH)
         if vector is not None and mode != "lexical":
             searches["dense"] = self.store.similarity_search_with_score_by_vector(
-                vector, k=request.fetch_k, filter=request.filter
+                vector, k=depth, filter=request.filter
             )
         if mode != "dense":
             searches["lexical"] = self.store.lexical_search_with_score(
-                request.query, k=request.fetch_k, filter=request.filter
+                request.query, k=depth, filter=request.filter
             )
         for side, hits in searches.items():
             for document, score in hits:

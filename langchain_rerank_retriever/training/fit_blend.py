@@ -33,8 +33,14 @@ def simplex(names: Sequence[Feature]) -> list[dict[Feature, float]]:
     ]
 
 
-def fit_fusion(tables: Tables, qrels: Qrels) -> dict[str, float]:
-    """Find the weights of dense and lexical scores with which hybrid recall orders best."""
+def fit_fusion(tables: Tables, qrels: Qrels) -> dict[str, float] | None:
+    """Find the weights of dense and lexical scores with which hybrid recall orders best.
+
+    Returns:
+        Weights that add up to 1, or None (fuse by rank) where there are fewer than `LEAST_QUERIES` queries.
+    """
+    if len(tables) < LEAST_QUERIES:
+        return None
     judge = Judge({key: qrels[key] for key in tables}, (MEASURE,))
     grid: list[dict[Feature, float]] = simplex(("dense", "lexical"))
 
@@ -70,20 +76,22 @@ def fit_variant(
     return _calibrated(weights, scores, relevant)
 
 
-def fit_blend(tables: Tables, qrels: Qrels, *, depth: int) -> Blend | None:
+def fit_blend(
+    tables: Tables, qrels: Qrels, *, depth: int, fusion: Mapping[str, float] | None
+) -> Blend | None:
     """Fit every variant that the available scores allow.
 
     Args:
         tables: Query id to candidates, with or without cross-encoder scores.
         qrels: Judgements of at least those queries.
-        depth: The depth at which candidates are re-ranked.
+        depth: How many candidates are re-ranked.
+        fusion: Weights of hybrid recall, with which the candidates to score were chosen.
 
     Returns:
         The blend, or None where there are fewer than `LEAST_QUERIES` queries.
     """
     if len(tables) < LEAST_QUERIES:
         return None
-    fusion = fit_fusion(tables, qrels)
     hybrid = System("", mode="hybrid", fusion=fusion)
     wanted: list[tuple[tuple[Feature, ...], System]] = []
     if all(table.rerank is not None for table in tables.values()):

@@ -6,7 +6,7 @@ functions; a test holds the two together.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -16,9 +16,10 @@ from langchain_rerank_retriever.protocols import RecallMode
 from langchain_rerank_retriever.recall import Candidate, RecallRequest, source_of
 from langchain_rerank_retriever.recall.candidate import StageScore
 from langchain_rerank_retriever.recall.fusion import Floats, best_first, reciprocal_rank_scores, weighted_sum
+from langchain_rerank_retriever.recall.store import HYBRID_DEPTH
 
-#: How far recall is judged: the depth of R@100.
-RECALL_DEPTH = 100
+#: How far recall is judged: the depth of R@100, which is also how deep hybrid recall searches each side.
+RECALL_DEPTH = HYBRID_DEPTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,25 +30,19 @@ class StageTable:
         ids: Document ids, shape ``(n,)``.
         dense: Cosine similarities, shape ``(n,)``.
         lexical: BM25 scores, shape ``(n,)``, 0.0 where no term matches.
-        rerank: Cross-encoder logits, shape ``(n,)``; NaN beyond the depth that was scored, None where none was.
-        rerank_depth: The depth of each side to which pairs were scored.
+        rerank: Cross-encoder logits, shape ``(n,)``; NaN for what was not scored, None where nothing was.
     """
 
     ids: tuple[str, ...]
     dense: Floats
     lexical: Floats
     rerank: Floats | None = None
-    rerank_depth: int = 0
 
     def top(self, side: str, depth: int) -> np.ndarray[Any, np.dtype[np.intp]]:
         """Return the places of the first `depth` candidates of one side's own list, best first."""
         scores = self.dense if side == "dense" else self.lexical
         best = best_first(scores)[:depth]
         return best if side == "dense" else best[scores[best] > 0]
-
-    def either(self, depth: int) -> np.ndarray[Any, np.dtype[np.intp]]:
-        """Return the places that are within `depth` on at least one side."""
-        return np.union1d(self.top("dense", depth), self.top("lexical", depth))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,22 +91,22 @@ def with_rerank(
     query: str,
     texts: Mapping[str, str],
     score: Callable[[list[tuple[str, str]]], Sequence[float]],
-    depth: int,
+    recalls: Sequence[System],
 ) -> StageTable:
-    """Score the candidates that are within `depth` on either side.
+    """Score the candidates that some systems recall.
 
     Args:
         table: The query's candidates.
         query: The query.
         texts: Document id to text.
         score: The cross-encoder.
-        depth: How many of each side.
+        recalls: Every candidate that one of these recalls is scored.
     """
-    places = table.either(depth)
+    places = np.unique(np.concatenate([_recalled(table, system) for system in recalls]))
     rerank = np.full(len(table.ids), np.nan)
     if places.size:
         rerank[places] = score([(query, texts[table.ids[place]]) for place in places])
-    return StageTable(table.ids, table.dense, table.lexical, rerank, depth)
+    return replace(table, rerank=rerank)
 
 
 def served_order(table: StageTable, system: System) -> list[str]:
@@ -145,8 +140,7 @@ def _columns(table: StageTable, places: np.ndarray[Any, np.dtype[np.intp]]) -> d
 def _recalled(table: StageTable, system: System) -> np.ndarray[Any, np.dtype[np.intp]]:
     if system.mode != "hybrid":
         return table.top(system.mode, system.depth)
-    sides = [*table.top("dense", system.depth), *table.top("lexical", system.depth)]
-    places = np.array(list(dict.fromkeys(sides)), int)
+    places = np.arange(len(table.ids))
     if places.size == 0:
         return places
     if system.fusion is not None:

@@ -127,10 +127,11 @@ def cross_fitted(
     return {name: ranked for name, ranked in merged.items() if len(ranked) == len(keys)}
 
 
-def fit_systems(held_out: HeldOut, *, depth: int, reranked: bool) -> tuple[Blend | None, dict[str, System]]:
+def fit_systems(
+    held_out: HeldOut, *, depth: int, reranked: bool, fusion: Mapping[str, float] | None
+) -> tuple[Blend | None, dict[str, System]]:
     """Fit the blend on held-out queries and set up the systems with it."""
-    few = len(held_out.qrels) < LEAST_QUERIES
-    blend = None if few else fit_blend(held_out.serving, held_out.qrels, depth=depth)
+    blend = fit_blend(held_out.serving, held_out.qrels, depth=depth, fusion=fusion)
     return blend, systems(blend, depth=depth, reranked=reranked)
 
 

@@ -2,8 +2,9 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -49,6 +50,9 @@ from langchain_rerank_retriever.training.systems import (
 )
 
 MEASURES = (MEASURE, "Success@1", "Success@10", "RR@10", "R@100")
+
+#: Weights of dense and lexical scores in hybrid recall; None fuses by rank.
+Fusion = Mapping[str, float] | None
 
 TIMED_QUERIES = 20
 DEFAULT_MINUTES = 10.0
@@ -164,11 +168,12 @@ class _Tuning:
         store, serving = tuned_store, tuned
         if not self._gained(base, tuned):
             store, serving = base_store, base
+        fusion = fit_fusion(_part(serving, "dev "), self._dev.qrels)
         scorer = None
         if reranker is not None:
-            scorer = self._train_cross_encoder(reranker, store, serving)
-            serving = self._rerank(serving, scorer)
-        parts = _Parts(base_store, tuned_store, store, scorer)
+            scorer = self._train_cross_encoder(reranker, store, fusion)
+            serving = self._rerank(serving, scorer, fusion)
+        parts = _Parts(base_store, tuned_store, store, scorer, fusion)
         return self._conclude(parts, base, tuned, serving, target)
 
     # -- the phases --------------------------------------------------------------------------------------------
@@ -189,11 +194,10 @@ class _Tuning:
         self._training["bi_encoder"] = asdict(fitted) | {"seconds": self._seconds("train bi-encoder")}
         return tuned
 
-    def _train_cross_encoder(self, reranker: Any, store: FaissStore, serving: Tables) -> CrossEncoderScorer:
+    def _train_cross_encoder(self, reranker: Any, store: FaissStore, fusion: Fusion) -> CrossEncoderScorer:
         budget = self._plan.cross_encoder(still_needed=self._scoring_seconds())
         trainee = Trainee(self._work / "cross_encoder", budget, self._seed)
         with self._phases.phase("mine hard negatives") as update:
-            fusion = fit_fusion(_part(serving, "dev "), self._dev.qrels)
             lists = lists_for(store, self._train, self._texts, trainee, fusion, update)
         budget = self._plan.cross_encoder(still_needed=self._scoring_seconds())
         trainee = Trainee(self._work / "cross_encoder", budget, self._seed)
@@ -203,13 +207,14 @@ class _Tuning:
         self._training["cross_encoder"] = asdict(fitted) | {"seconds": self._seconds("train cross-encoder")}
         return scorer
 
-    def _rerank(self, tables: Tables, scorer: CrossEncoderScorer) -> dict[str, StageTable]:
+    def _rerank(self, tables: Tables, scorer: CrossEncoderScorer, fusion: Fusion) -> dict[str, StageTable]:
         reranked: dict[str, StageTable] = {}
         depth = self._depth()
+        recalls = (System("", depth=depth), System("", mode="hybrid", depth=depth, fusion=fusion))
         with self._phases.phase("re-rank held-out queries") as update:
             for key, table in tables.items():
                 query = self._queries[key]
-                reranked[key] = with_rerank(table, query, self._texts, scorer.score, depth)
+                reranked[key] = with_rerank(table, query, self._texts, scorer.score, recalls)
                 update(len(reranked) / len(tables))
         return reranked
 
@@ -244,16 +249,15 @@ class _Tuning:
     ) -> TuningResult:
         depth, reranked = self._depth(), parts.scorer is not None
         dev = HeldOut(self._dev.qrels, *(_part(tables, "dev ") for tables in (base, tuned, serving)))
-        fitted_on_dev = cross_fitted(
-            dev, lambda part: fit_systems(part, depth=depth, reranked=reranked)[1], seed=self._seed
-        )
+        fit = partial(fit_systems, depth=depth, reranked=reranked, fusion=parts.fusion)
+        fitted_on_dev = cross_fitted(dev, lambda part: fit(part)[1], seed=self._seed)
         judge = Judge(self._dev.qrels, MEASURES)
         evaluations = {name: judge(ranked, name=name) for name, ranked in fitted_on_dev.items()}
         order = [name for name in ORDER if name in evaluations]
         values = {name: evaluations[name].per_query[MEASURE] for name in order}
         chosen, decisions = promote(values, order, seed=self._seed)
         with self._phases.phase("fit the blend"):
-            blend, found = fit_systems(dev, depth=depth, reranked=reranked)
+            blend, found = fit(dev)
         curve = depth_curve(found[chosen], dev)
         if curve:
             found = {
@@ -310,6 +314,7 @@ class _Parts:
     tuned_store: FaissStore
     serving_store: FaissStore
     scorer: CrossEncoderScorer | None
+    fusion: Fusion
 
     def retriever(self, system: System, blend: Blend | None) -> RerankRetriever:
         """Set up the retriever that a system describes."""
