@@ -362,6 +362,36 @@ def test_damage_is_never_a_wrong_answer(tmp_path: Path) -> None:
     assert outcomes["refused"] > 20
 
 
+def flip(file: Path, pattern: bytes, place: int) -> None:
+    data = bytearray(file.read_bytes())
+    assert data.count(pattern) == 1
+    data[data.index(pattern) + place] ^= 1
+    file.write_bytes(data)
+
+
+def test_the_smallest_change_of_a_vector_is_noticed(tmp_path: Path) -> None:
+    with make(tmp_path / "s") as store:
+        vector = stored_vectors(store)["7"]
+    # The last bit of a mantissa: the vector is still of length one.
+    flip(tmp_path / "s" / "store.db", vector.tobytes(), 8)
+    with pytest.raises(FormatError, match=r"vector of document number 8 is damaged.*restore"):
+        FaissStore(FastEmbeddings(), path=tmp_path / "s")
+
+
+@pytest.mark.parametrize("part", [b"text number 7", b'{"n":7,"tag"'])
+def test_a_changed_letter_of_a_document_is_noticed(tmp_path: Path, part: bytes) -> None:
+    make(tmp_path / "s").close()
+    flip(tmp_path / "s" / "store.db", part, 6 if part.startswith(b"{") else 2)
+    with FaissStore(FastEmbeddings(), path=tmp_path / "s") as store:
+        assert store.get_by_ids(["8"])
+        with pytest.raises(FormatError, match="document '7' is damaged"):
+            store.get_by_ids(["7"])
+        with pytest.raises(FormatError, match="document '7' is damaged"):
+            store.similarity_search("text", k=40)
+        assert store.verify().ok
+        assert "document '7' is damaged" in " ".join(store.verify(deep=True).problems)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="umask")
 def test_a_saved_folder_follows_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o022)
