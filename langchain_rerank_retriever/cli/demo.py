@@ -15,8 +15,8 @@ from langchain_rerank_retriever.training import TuningResult, tune
 #: Questions in words of their own, not those of any summary sentence.
 QUESTIONS = (
     "how can I find the eigenvalues of a symmetric matrix?",
-    "split my data into a training and a test part",
-    "draw random numbers from a normal distribution",
+    "cluster points into k groups",
+    "reduce the learning rate when the loss stops improving",
 )
 
 HELD_OUT_QUERIES = 250
