@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from langchain_rerank_retriever.protocols import FloatArray
 
 from .filters import field_rows
-from .lexical import index_text
-from .rows import State, Stored, by_ids, document_crc
+from .lexical import TERMS, index_text
+from .rows import BATCH, State, Stored, after, by_ids, document_crc
 from .schema import new_generation
 from .validation import Entry, dump_metadata
 
@@ -47,6 +47,7 @@ def put(
         entries: The documents, each id once.
         vectors: Unit vectors by place in ``entries``; a document without one keeps the vector that it has.
     """
+    _renew_terms(connection, state)
     existing = by_ids(connection, [entry.id for entry in entries])
     row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'document'").fetchone()
     following = (row[0] if row else 0) + 1
@@ -86,23 +87,38 @@ def _write_documents(
         ((*row, pk) for pk, entry in documents for row in field_rows(entry.metadata)),
     )
     if state.lexical:
-        connection.executemany(
-            "INSERT INTO lexical (rowid, body) VALUES (?, ?)",
-            ((pk, index_text(entry.text)) for pk, entry in documents),
-        )
+        _write_terms(connection, ((pk, entry.text) for pk, entry in documents))
 
 
 def _forget_terms(connection: sqlite3.Connection, state: State, documents: Sequence[Stored]) -> None:
     """Take documents out of the metadata and lexical indexes, which cannot be searched by document."""
     connection.executemany(
         "DELETE FROM field WHERE key = ? AND kind = ? AND value = ? AND pk = ?",
-        ((*row, stored.pk) for stored in documents for row in field_rows(json.loads(stored.metadata))),
+        ((*row, stored.pk) for stored in documents for row in stored.fields()),
     )
     if state.lexical:
         connection.executemany(
             "INSERT INTO lexical (lexical, rowid, body) VALUES ('delete', ?, ?)",
             ((stored.pk, index_text(stored.text)) for stored in documents),
         )
+
+
+def _renew_terms(connection: sqlite3.Connection, state: State) -> None:
+    """Make the lexical index anew where its terms were cut by other rules than those of today."""
+    if not state.lexical or state.terms == TERMS:
+        return
+    connection.execute("INSERT INTO lexical (lexical) VALUES ('delete-all')")
+    last = 0
+    while page := after(connection, last, BATCH):
+        _write_terms(connection, ((stored.pk, stored.text) for stored in page))
+        last = page[-1].pk
+    connection.execute("UPDATE state SET terms = ?", (TERMS,))
+
+
+def _write_terms(connection: sqlite3.Connection, texts: Iterable[tuple[int, str]]) -> None:
+    connection.executemany(
+        "INSERT INTO lexical (rowid, body) VALUES (?, ?)", ((pk, index_text(text)) for pk, text in texts)
+    )
 
 
 def _write_vectors(
@@ -129,6 +145,7 @@ def delete(connection: sqlite3.Connection, state: State, ids: Sequence[str]) -> 
     stored = list(by_ids(connection, ids).values())
     if not stored:
         return
+    _renew_terms(connection, state)
     _forget_terms(connection, state, stored)
     seq = _next_seq(connection)
     numbers = json.dumps([document.pk for document in stored])

@@ -19,7 +19,8 @@ from langchain_rerank_retriever.errors import ClosedError, FormatError, ReadOnly
 #: Seconds that a writer waits for the writers of other processes.
 BUSY_SECONDS = 30.0
 _MAX_IDLE = 8
-
+#: To what size the log is cut back after a large transaction.
+_LOG_BYTES = 16 * 1024 * 1024
 
 #: What sqlite3 raises; the second where a damaged file makes even its message unreadable.
 SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
@@ -65,8 +66,11 @@ def connect(file: Path | None, *, read_only: bool = False, create: bool = False)
     connection = sqlite3.connect(
         target, uri=file is not None, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
     )
-    # FULL: a commit is on the disk before it is reported. The others refuse what only damaged files hold.
-    connection.executescript("PRAGMA synchronous=FULL; PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON;")
+    # FULL: a commit is on the disk before it is reported. The next two refuse what only damaged files hold.
+    connection.executescript(
+        f"PRAGMA synchronous=FULL; PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON; "
+        f"PRAGMA journal_size_limit={_LOG_BYTES};"
+    )
     return connection
 
 

@@ -1,11 +1,15 @@
 """Folders that appear whole or not at all."""
 
+import glob
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_ABANDONED = 24 * 3600
 
 
 def sync(path: Path) -> None:
@@ -28,7 +32,12 @@ def is_missing_or_empty(folder: Path) -> bool:
 def scratch_folder(beside: Path) -> Iterator[Path]:
     """A temporary folder on the same file system as a target, removed at the end unless it was moved away."""
     beside.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{beside.name}.tmp-", dir=beside.parent))
+    prefix = f".{beside.name}.tmp-"
+    for abandoned in beside.parent.glob(f"{glob.escape(prefix)}*"):
+        # Left by a process that was killed; younger ones may belong to one that is at work.
+        if time.time() - abandoned.lstat().st_mtime > _ABANDONED:
+            shutil.rmtree(abandoned, ignore_errors=True)
+    scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=beside.parent))
     try:
         yield scratch
     finally:

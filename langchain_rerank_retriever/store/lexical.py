@@ -10,6 +10,9 @@ import unicodedata
 
 #: Part of the stored format: another tokenizer needs another format number.
 TOKENIZER = "porter unicode61"
+#: How ``index_text`` cuts. A later Unicode knows more letters, and terms can only be taken out of the index as they
+#: were put in, so a store whose terms were made otherwise gets its lexical index made anew before it is changed.
+TERMS = f"1, Unicode {unicodedata.unidata_version}"
 
 _PAIRED = (
     "\u1100-\u11ff\u3130-\u318f\ua960-\ua97f\uac00-\ud7ff"  # Hangul

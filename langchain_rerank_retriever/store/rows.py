@@ -12,7 +12,7 @@ from langchain_core.documents import Document
 from langchain_rerank_retriever.errors import FormatError
 from langchain_rerank_retriever.protocols import FloatArray
 
-from .filters import Condition
+from .filters import Condition, Scalar, field_rows
 from .view import IntArray
 
 #: Rows that are read or embedded at a time.
@@ -33,6 +33,7 @@ class State:
         fingerprint: The model's own hash, where it has one.
         index_kind: As asked for when the store was made.
         lexical: Whether there is a lexical index.
+        terms: How its terms were made; None without one.
     """
 
     seq: int
@@ -43,6 +44,7 @@ class State:
     fingerprint: str | None
     index_kind: str
     lexical: bool
+    terms: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,10 @@ class Stored:
     text: str
     metadata: str
 
+    def fields(self) -> set[tuple[str, str, Scalar]]:
+        """Its rows in the metadata index."""
+        return field_rows(json.loads(self.metadata))
+
     def document(self) -> Document:
         """A new Document."""
         return Document(id=self.id, page_content=self.text, metadata=json.loads(self.metadata))
@@ -62,12 +68,12 @@ class Stored:
 def read_state(connection: sqlite3.Connection) -> State:
     """The store's single row of settings and counters."""
     row = connection.execute(
-        "SELECT seq, generation, space, dimension, model, fingerprint, index_kind, lexical FROM state"
+        "SELECT seq, generation, space, dimension, model, fingerprint, index_kind, lexical, terms FROM state"
     ).fetchone()
     if not row or not all(isinstance(value, int) for value in row[:3]) or not isinstance(row[6], str):
         raise FormatError("The store's table of settings is damaged: restore a copy that save_local() made")
-    seq, generation, space, dimension, model, fingerprint, index_kind, lexical = row
-    return State(seq, generation, space, dimension, model, fingerprint, index_kind, bool(lexical))
+    seq, generation, space, dimension, model, fingerprint, index_kind, lexical, terms = row
+    return State(seq, generation, space, dimension, model, fingerprint, index_kind, bool(lexical), terms)
 
 
 def document_crc(document_id: str, text: str, metadata: str) -> int:

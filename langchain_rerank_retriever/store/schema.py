@@ -9,7 +9,7 @@ from langchain_rerank_retriever.errors import FormatError, InvalidArgumentError,
 
 from . import files
 from .connections import BUSY_SECONDS, SQLITE_ERRORS, Connections, connect, storage_error
-from .lexical import TOKENIZER
+from .lexical import TERMS, TOKENIZER
 from .rows import read_state
 
 FILE_NAME = "store.db"
@@ -27,7 +27,7 @@ _TABLES = f"""
 CREATE TABLE state (
     one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL, generation INTEGER NOT NULL,
     space INTEGER NOT NULL, dimension INTEGER, model TEXT, fingerprint TEXT,
-    index_kind TEXT NOT NULL, lexical INTEGER NOT NULL);
+    index_kind TEXT NOT NULL, lexical INTEGER NOT NULL, terms TEXT);
 CREATE TABLE probe (position INTEGER PRIMARY KEY, sentence TEXT NOT NULL, vector BLOB NOT NULL);
 CREATE TABLE document (
     pk INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, text TEXT NOT NULL, metadata TEXT NOT NULL,
@@ -155,8 +155,8 @@ def _make_tables(
         for statement in (*_TABLES.split(";\n")[:-1], *([LEXICAL_TABLE] if with_lexical else [])):
             connection.execute(statement)
         connection.execute(
-            "INSERT INTO state VALUES (1, 0, ?, 0, NULL, NULL, NULL, ?, ?)",
-            (new_generation(), index or "flat", with_lexical),
+            "INSERT INTO state VALUES (1, 0, ?, 0, NULL, NULL, NULL, ?, ?, ?)",
+            (new_generation(), index or "flat", with_lexical, TERMS if with_lexical else None),
         )
     connection.execute("COMMIT")
     return _check_format(*_marks(connection), file)

@@ -392,6 +392,16 @@ def test_a_changed_letter_of_a_document_is_noticed(tmp_path: Path, part: bytes) 
         assert "document '7' is damaged" in " ".join(store.verify(deep=True).problems)
 
 
+def test_what_a_killed_save_left_is_removed_in_time(tmp_path: Path) -> None:
+    old, young = tmp_path / ".copy.tmp-old", tmp_path / ".copy.tmp-young"
+    for folder in (old, young):
+        folder.mkdir()
+        (folder / "store.db").touch()
+    os.utime(old, (0, 0))
+    FaissStore(FastEmbeddings()).save_local(tmp_path / "copy")
+    assert (old.exists(), young.exists()) == (False, True)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="umask")
 def test_a_saved_folder_follows_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o022)

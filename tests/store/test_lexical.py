@@ -167,6 +167,22 @@ def test_replaced_and_deleted_texts_are_not_found() -> None:
     assert found(store, "frogs") == ["0"]
 
 
+def test_terms_of_an_older_unicode_are_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as older:
+        older.setattr("langchain_rerank_retriever.store.changes.index_text", lambda text: f"x{text}x")
+        older.setattr("langchain_rerank_retriever.store.schema.TERMS", "older")
+        older.setattr("langchain_rerank_retriever.store.changes.TERMS", "older")
+        stores = [store_of("apple", "bread", "cake") for _ in range(2)]
+    for store, change in zip(
+        stores, (lambda s: s.delete(["0"]), lambda s: s.add_texts(["dough"], ids=["0"]))
+    ):
+        assert found(store, "xbreadx") == ["1"]
+        assert store.verify(deep=True).ok
+        change(store)
+        assert (found(store, "xbreadx"), found(store, "bread"), found(store, "apple")) == ([], ["1"], [])
+        assert store.verify(deep=True).ok
+
+
 def test_a_store_without_a_lexical_index() -> None:
     store = FaissStore(FastEmbeddings(4), lexical=False)
     store.add_texts(["red fox"], ids=["0"])
