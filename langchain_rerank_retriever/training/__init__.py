@@ -3,7 +3,8 @@
 `tune` is the one call; the modules are its steps in the order of their names in it.
 """
 
+from langchain_rerank_retriever.training.phases import TuningResult
 from langchain_rerank_retriever.training.report import TuningReport
-from langchain_rerank_retriever.training.tuning import TuningResult, tune
+from langchain_rerank_retriever.training.tuning import tune
 
 __all__ = ["TuningReport", "TuningResult", "tune"]

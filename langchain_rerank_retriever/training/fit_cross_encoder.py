@@ -6,7 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from langchain_rerank_retriever.training.fit_bi_encoder import Fitted, common_arguments, run
+from langchain_rerank_retriever.training.fit_bi_encoder import (
+    Fitted,
+    common_arguments,
+    run,
+    switch_off_dropout,
+)
 from langchain_rerank_retriever.training.schedule import Budget, Schedule
 
 #: Recipe found by hand: 4 queries with 8 passages each a step; the new head learns five times as fast as the rest.
@@ -83,6 +88,7 @@ def fit_cross_encoder(
     from sentence_transformers.cross_encoder.losses import ListNetLoss
 
     schedule = Schedule(budget, on_progress)
+    switch_off_dropout(model)
     with tempfile.TemporaryDirectory() as scratch:
         trainer = CrossEncoderTrainer(
             model=model,
