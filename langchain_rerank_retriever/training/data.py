@@ -7,6 +7,7 @@ place and the reason.
 import csv
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +15,12 @@ from typing import Any, Literal
 
 from langchain_core.documents import Document
 
-from langchain_rerank_retriever.errors import DataError, InvalidArgumentError, StorageError
+from langchain_rerank_retriever.errors import DataError, InvalidArgumentError, RerankError, StorageError
 
 COLUMNS = ("query", "document_id", "passage", "relevance", "negatives", "group")
+
+#: What the last field of a line of judgements is, and that of a header is not.
+_NUMBER = re.compile(r"[-+]?\d+(\.\d*)?")
 
 #: A row of the user's data with where it came from, for messages.
 Row = tuple[str, Mapping[str, Any]]
@@ -112,8 +116,7 @@ class _Builder:
                 f"{judged[document_id]} in an earlier row. Keep one of the two."
             )
         judged[document_id] = relevance
-        group = row.get("group")
-        self._groups.setdefault(query_id, str(group) if group is not None else " ".join(text.lower().split()))
+        self._group(place, query_id, row.get("group"))
         negatives = row.get("negatives")
         if negatives is not None:
             self._negatives.setdefault(query_id, []).extend(_texts(place, negatives))
@@ -128,14 +131,25 @@ class _Builder:
         ]
         if len(without) == len(self._ids):
             raise DataError("No query has a relevant document: every relevance is 0. Expected some above 0.")
-        queries = {key: text for text, key in self._ids.items() if text not in set(without)}
+        dropped = set(without)
+        queries = {key: text for text, key in self._ids.items() if text not in dropped}
         return TrainingData(
             queries,
             {key: self._qrels[key] for key in queries},
-            {key: self._groups[key] for key in queries},
+            # Queries that differ in case and spaces only are one question.
+            {key: self._groups.get(key) or " ".join(text.lower().split()) for key, text in queries.items()},
             self._negatives,
             tuple(self._added.values()),
         )
+
+    def _group(self, place: str, query_id: str, group: Any) -> None:
+        if group is None:
+            return
+        if self._groups.setdefault(query_id, str(group)) != str(group):
+            raise DataError(
+                f"{place}: this query is of group {str(group)!r} here and of group {self._groups[query_id]!r} in "
+                "an earlier row. Give all rows of a query the same group."
+            )
 
     def _document_id(self, place: str, row: Mapping[str, Any]) -> str:
         document_id = row.get("document_id")
@@ -214,8 +228,10 @@ def _relevance(place: str, value: Any) -> int:
 def _rows(data: Any, beir_split: str) -> Iterator[Row]:
     if isinstance(data, str | Path):
         path = Path(data)
+        if not path.exists():
+            raise StorageError(f"The training data {path} cannot be read: there is no such file or folder.")
         if path.is_dir():
-            yield from _beir_rows(path, beir_split)
+            yield from _readable(path, _beir_rows(path, beir_split))
         else:
             yield from _file_rows(path)
         return
@@ -237,14 +253,26 @@ def _file_rows(path: Path) -> Iterator[Row]:
         raise DataError(
             f"{path}: expected a file ending in {', '.join(readers)}, or a BEIR folder, got {path.suffix!r}."
         )
+    yield from _readable(path, reader(path))
+
+
+def _readable(path: Path, rows: Iterator[Row]) -> Iterator[Row]:
+    """Pass rows on; what goes wrong in reading them is told with the file's name."""
     try:
-        yield from reader(path)
+        yield from rows
+    except RerankError:
+        raise
     except OSError as error:
         raise StorageError(f"The training data {path} cannot be read: {error}.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8: {error}. Save it as UTF-8.") from error
+    except (csv.Error, ValueError) as error:
+        # csv.Error: a field beyond the limit of that module, or a NUL. ValueError: pyarrow's for a damaged file.
+        raise DataError(f"{path} is no {path.suffix.lower()} file that can be read: {error}.") from error
 
 
 def _jsonl_rows(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8") as lines:
+    with path.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
@@ -254,12 +282,15 @@ def _jsonl_rows(path: Path) -> Iterator[Row]:
             except ValueError as error:
                 raise DataError(f"{place}: not a line of JSON: {error}.") from error
             if not isinstance(row, dict):
-                raise DataError(f"{place}: expected a JSON object, got {row!r}.")
+                raise DataError(
+                    f"{place}: expected a JSON object with columns {', '.join(COLUMNS)}, got a {type(row).__name__}. "
+                    "Write one object a line."
+                )
             yield place, row
 
 
 def _csv_rows(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8", newline="") as lines:
+    with path.open(encoding="utf-8-sig", newline="") as lines:
         reader = csv.DictReader(lines)
         for row in reader:
             place = f"{path.name}, line {reader.line_num}"
@@ -286,11 +317,11 @@ def _beir_rows(folder: Path, split: str) -> Iterator[Row]:
         str(row.get("_id", row.get("id"))): row.get("text")
         for _, row in _jsonl_rows(folder / "queries.jsonl")
     }
-    with qrels.open(encoding="utf-8") as lines:
+    with qrels.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, start=1):
             fields = line.rstrip("\n").split("\t")
-            if number == 1 and not fields[-1].strip().lstrip("-").isdigit():
-                continue  # the header
+            if not line.strip() or (number == 1 and not _NUMBER.fullmatch(fields[-1].strip())):
+                continue  # an empty line, or the header
             place = f"{qrels.name}, line {number}"
             if len(fields) != 3:
                 raise DataError(f"{place}: expected query id, document id and relevance, separated by tabs.")

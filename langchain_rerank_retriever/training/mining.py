@@ -28,7 +28,7 @@ def mine_lists(
     """Draw training lists: one relevant passage, hard negatives, random negatives.
 
     A query comes again in every round with other negatives. A document whose text equals that of a relevant one is
-    never a negative.
+    never a negative. Negatives that the data give take the places of recalled ones.
 
     Args:
         store: The store that serves.
@@ -65,8 +65,7 @@ def _hard(
     request = RecallRequest(data.queries[key], HARD_DEPTH, "hybrid", fusion=fusion)
     relevant = {texts[one] for one in data.positives(key)}
     recalled = [texts[str(candidate.document.id)] for candidate in source_of(store).recall(request)]
-    given = list(data.negatives.get(key, ()))
-    return [text for text in dict.fromkeys([*given, *recalled]) if text not in relevant]
+    return [text for text in dict.fromkeys(recalled) if text not in relevant]
 
 
 def _round(
@@ -80,10 +79,16 @@ def _round(
     for key in rng.permutation(query_ids):
         positives = data.positives(key)
         relevant = {texts[one] for one in positives}
-        pool = pools[key]
-        hard = [pool[place] for place in rng.permutation(len(pool))[:HARD_NEGATIVES]]
+        # What the user gives as wrong answers comes before what recall finds.
+        given = [text for text in dict.fromkeys(data.negatives.get(key, ())) if text not in relevant]
+        pool = [text for text in pools[key] if text not in given]
+        hard = [*_shuffled(given, rng), *_shuffled(pool, rng)][:HARD_NEGATIVES]
         drawn = (texts[every[place]] for place in rng.integers(len(every), size=3 * NEGATIVES))
         others = [text for text in dict.fromkeys(drawn) if text not in relevant and text not in hard]
         negatives = [*hard, *others][:NEGATIVES]
         if negatives:
             yield PassageList(data.queries[key], (texts[positives[rng.integers(len(positives))]], *negatives))
+
+
+def _shuffled(texts: list[str], rng: np.random.Generator) -> list[str]:
+    return [texts[place] for place in rng.permutation(len(texts))]

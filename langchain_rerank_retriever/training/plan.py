@@ -2,6 +2,8 @@
 
 import time
 from dataclasses import dataclass, field
+from numbers import Integral, Real
+from typing import Any
 
 from langchain_rerank_retriever.errors import InvalidArgumentError
 from langchain_rerank_retriever.training.schedule import Budget
@@ -49,13 +51,13 @@ class Plan:
         if minutes is not None and steps is not None:
             raise InvalidArgumentError("Expected minutes or steps, got both; leave one out.")
         if steps is not None:
-            if isinstance(steps, bool) or steps != int(steps) or steps < 1:
+            if not _is(Integral, steps) or steps < 1:
                 raise InvalidArgumentError(f"steps must be a whole number of at least 1, got {steps!r}.")
-            return cls(None, steps)
+            return cls(None, int(steps))
         minutes = default_minutes if minutes is None else minutes
-        if not 0 < minutes < float("inf"):
+        if not _is(Real, minutes) or not 0 < minutes < float("inf"):
             raise InvalidArgumentError(f"minutes must be a number above 0, got {minutes!r}.")
-        return cls(60.0 * minutes, None)
+        return cls(60.0 * float(minutes), None)
 
     def judged_depth(self, *, queries: int, pair_seconds: float) -> int:
         """Choose how many candidates of each side the cross-encoder scores for judging.
@@ -92,6 +94,10 @@ class Plan:
         closing = min(CLOSING_SECONDS, 0.15 * self.seconds) + CLOSING_SHARE * self.seconds
         left = self.started + self.seconds - closing - still_needed - time.monotonic()
         return Budget(seconds=max(LEAST_SECONDS, share * left))
+
+
+def _is(kind: type[Any], value: Any) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def scoring_seconds(queries: int, depth: int, pair_seconds: float) -> float:

@@ -31,12 +31,14 @@ def split_by_group(data: TrainingData, *, seed: int) -> tuple[TrainingData, Trai
             f"The training data hold {len(data.queries)} queries in {len(members)} group; at least two different "
             "queries (or groups) are needed to hold one out for judging."
         )
-    order = np.random.default_rng(seed).permutation(sorted(members))
+    names = sorted(members)
+    order = [members[names[place]] for place in np.random.default_rng(seed).permutation(len(names))]
     wanted = max(1, min(MOST_HELD_OUT, round(HELD_OUT_SHARE * len(data.queries))))
     held_out: list[str] = []
-    for group in order[:-1]:
-        if len(held_out) >= wanted:
-            break
-        held_out.extend(members[str(group)])
+    for queries in order:
+        # A group that is too large is trained on whole.
+        if len(held_out) + len(queries) <= wanted:
+            held_out.extend(queries)
+    held_out = held_out or min(order, key=len)
     chosen = set(held_out)
     return data.only([key for key in data.queries if key not in chosen]), data.only(held_out)

@@ -167,8 +167,8 @@ def test_answers_are_not_empty(store: FaissStore, scored: dict[str, StageTable])
 @pytest.mark.xfail(strict=False, reason="equal BM25 scores are in dense order in the simulation")
 def test_equal_lexical_scores(store: FaissStore, plain: dict[str, StageTable]) -> None:
     system = System("", mode="lexical", depth=100)
-    for name in QUERIES:
-        assert served_order(plain[name], system) == served(store, system, Blend(()), QUERIES[name])
+    for name, query in QUERIES.items():
+        assert served_order(plain[name], system) == served(store, system, Blend(()), query)
 
 
 @pytest.mark.parametrize("reranked", [True, False])
