@@ -76,17 +76,6 @@ class FaissStore(SearchableStore):
         self._path = None if path is None else Path(path)
         self._blank = blank
         self._metadata_default = metadata_default
-        self._open(embeddings, index=index, lexical=lexical, check_model=check_model, read_only=read_only)
-
-    def _open(
-        self,
-        embeddings: Embeddings,
-        *,
-        index: str | None,
-        lexical: bool | None,
-        check_model: bool,
-        read_only: bool,
-    ) -> None:
         connections = schema.open_connections(self._path, index=index, lexical=lexical, read_only=read_only)
         try:
             self._engine = Engine(connections, embeddings)
