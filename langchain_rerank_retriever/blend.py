@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
+from scipy.special import expit
 
 from langchain_rerank_retriever.errors import FormatError
 from langchain_rerank_retriever.recall.fusion import Floats, weighted_sum
@@ -52,7 +53,7 @@ class BlendVariant:
 
         The estimate holds for queries and candidates like the ones it was fitted on.
         """
-        return np.asarray(1.0 / (1.0 + np.exp(-(self.slope * blended + self.intercept))))
+        return np.asarray(expit(self.slope * blended + self.intercept))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class Blend:
                 )
             variants = tuple(_variant(one) for one in data["variants"])
             fusion = None if data["fusion"] is None else _weights(data["fusion"], ("dense", "lexical"))
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise FormatError(f"The blend cannot be read: {error!r}. Fit it anew with tune().") from error
         return cls(variants, fusion)
 

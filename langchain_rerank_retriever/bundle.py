@@ -11,12 +11,13 @@ a bundle may be moved. Nothing in it is executable and nothing is unpickled.
 """
 
 import json
+import os
 import re
 import shutil
-from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from langchain_core.embeddings import Embeddings
 
@@ -34,9 +35,11 @@ KIND = "langchain-rerank-retriever bundle"
 #: The retriever's fields that a bundle keeps.
 SETTINGS = ("k", "fetch_k", "recall_mode", "score_threshold", "timeout")
 
-_Model = TypeVar("_Model", PooledEmbeddings, CrossEncoderScorer)
+#: Number types that run on every machine. One of these, where it was asked for, is asked for again on loading, so
+#: that scores stay what they were; any other choice belongs to the machine.
+_PORTABLE_PRECISIONS = ("float32", "bfloat16")
 
-_PART = re.compile(r"^(bi_encoder|cross_encoder|store)(-\d+)?$")
+_PART = re.compile(r"(bi_encoder|cross_encoder|store)(-[0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ def save(  # the parts of a bundle
     """
     target = Path(folder).resolve()
     earlier = _earlier(target)
+    _check_json({"settings": settings, "report": report})
     try:
         target.mkdir(parents=True, exist_ok=True)
         store = recall if isinstance(recall, FaissStore) else None
@@ -110,19 +114,32 @@ def load(
     source = Path(folder).resolve()
     manifest = read_manifest(source)
     try:
-        if recall is None:
-            if embeddings is None:
-                embeddings = _load_embeddings(source, manifest["embeddings"])
-            recall = _load_store(source, manifest["recall"], embeddings, read_only=read_only)
-        if reranker is None and manifest["reranker"] is not None:
-            reranker = _load_reranker(source, manifest["reranker"])
+        # Everything is looked up before the first model is loaded, which takes seconds.
         blend = None if manifest["blend"] is None else Blend.from_dict(manifest["blend"])
         settings = {name: manifest["settings"][name] for name in SETTINGS}
-        return Bundle(recall, reranker, blend, settings, manifest["report"])
-    except (KeyError, TypeError) as error:
+        report = manifest["report"]
+        wanted = (
+            [] if recall is not None else ["recall"] if embeddings is not None else ["recall", "embeddings"]
+        )
+        if reranker is None and manifest["reranker"] is not None:
+            wanted.append("reranker")
+        folders = {name: _folder_of(source, manifest[name], name) for name in wanted}
+        with ExitStack() as opened:  # What is open already is closed again if a later part cannot be opened.
+            if embeddings is None and "embeddings" in folders:
+                embeddings = opened.enter_context(
+                    _load_embeddings(folders["embeddings"], manifest["embeddings"])
+                )
+            if recall is None and embeddings is not None:
+                store = FaissStore.load_local(folders["recall"], embeddings, read_only=read_only)
+                recall = opened.enter_context(store)
+            if "reranker" in folders:
+                reranker = opened.enter_context(_load_reranker(folders["reranker"], manifest["reranker"]))
+            opened.pop_all()
+    except (AttributeError, KeyError, TypeError) as error:
         raise FormatError(
             f"{source / MANIFEST} is damaged: {error!r} in it. Save the bundle anew."
         ) from error
+    return Bundle(recall, reranker, blend, settings, report)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -142,6 +159,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         kind, version = manifest["kind"], manifest["format"]
     except (ValueError, KeyError, TypeError) as error:
         raise FormatError(f"{path} is damaged: {error!r}. Restore it from a copy, or save anew.") from error
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error}.") from error
     if kind != KIND or version != BUNDLE_FORMAT:
         raise FormatError(
             f"{path} is a {kind!r} of format {version!r}; this version reads {KIND!r} of format {BUNDLE_FORMAT}. "
@@ -181,7 +200,21 @@ def _earlier(target: Path) -> dict[str, Any] | None:
 
 def _ours(name: str) -> bool:
     # A save that was killed leaves parts and temporary names behind, and may be done again.
-    return bool(_PART.match(name)) or name.startswith(".")
+    return bool(_PART.fullmatch(name)) or name.startswith(".")
+
+
+def _check_json(data: dict[str, Any]) -> None:
+    try:
+        json.dumps(data, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(
+            f"The settings and the report must be JSON data with finite numbers ({error})."
+        ) from error
+
+
+def _is_part(target: Path, name: Any) -> bool:
+    """Tell whether a name is that of a part: a plain folder directly in the bundle."""
+    return isinstance(name, str) and bool(_PART.fullmatch(name)) and not (target / name).is_symlink()
 
 
 def _free(target: Path, part: str) -> str:
@@ -189,7 +222,7 @@ def _free(target: Path, part: str) -> str:
     number = 1
     while True:
         name = part if number == 1 else f"{part}-{number}"
-        if not (target / name).exists():
+        if not os.path.lexists(target / name):
             return name
         number += 1
 
@@ -199,21 +232,30 @@ def _kind(part: Any) -> str:
 
 
 def _save_store(target: Path, store: FaissStore) -> dict[str, Any]:
-    path = store.path
-    if path is not None and path.resolve().parent == target:
+    path = None if store.path is None else store.path.resolve()
+    if path is not None and path.parent == target and _is_part(target, path.name):
         return {"folder": path.name}
     name = _free(target, "store")
     store.save_local(target / name)
     return {"folder": name}
 
 
-def _save_model(target: Path, part: str, model: Any, earlier: dict[str, Any] | None) -> dict[str, Any]:
-    fingerprint = model.fingerprint
-    if earlier is not None and earlier.get("fingerprint") == fingerprint:
-        return {"folder": earlier["folder"], "fingerprint": fingerprint}
+def _save_model(
+    target: Path, part: str, model: PooledEmbeddings | CrossEncoderScorer, kept: Any
+) -> dict[str, Any]:
+    saved = {"fingerprint": model.fingerprint, "precision": _asked_precision(model)}
+    if isinstance(kept, dict) and kept.get("fingerprint") == model.fingerprint:
+        name = kept.get("folder")
+        if _is_part(target, name) and (target / str(name)).is_dir():
+            return {"folder": name, **saved}
     name = _free(target, part)
     model.save(target / name)
-    return {"folder": name, "fingerprint": fingerprint}
+    return {"folder": name, **saved}
+
+
+def _asked_precision(model: PooledEmbeddings | CrossEncoderScorer) -> str:
+    asked = str(model._settings["precision"])
+    return asked if asked in _PORTABLE_PRECISIONS else "auto"
 
 
 def _save_embeddings(
@@ -223,7 +265,7 @@ def _save_embeddings(
         return {"foreign": "those of the foreign store"}
     if not isinstance(store.embeddings, PooledEmbeddings):
         return {"foreign": _kind(store.embeddings)}
-    return _save_model(target, "bi_encoder", store.embeddings, earlier and earlier["embeddings"])
+    return _save_model(target, "bi_encoder", store.embeddings, earlier and earlier.get("embeddings"))
 
 
 def _save_reranker(target: Path, reranker: Any, earlier: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -231,7 +273,7 @@ def _save_reranker(target: Path, reranker: Any, earlier: dict[str, Any] | None) 
         return None
     if not isinstance(reranker, CrossEncoderScorer):
         return {"foreign": _kind(reranker)}
-    saved = _save_model(target, "cross_encoder", reranker, earlier and earlier["reranker"])
+    saved = _save_model(target, "cross_encoder", reranker, earlier and earlier.get("reranker"))
     return saved | {"max_length": reranker.max_length, "long_documents": reranker.long_documents}
 
 
@@ -246,7 +288,12 @@ def _commit(target: Path, manifest: dict[str, Any]) -> None:
 def _sweep(target: Path, manifest: dict[str, Any]) -> None:
     named = {part["folder"] for part in manifest.values() if isinstance(part, dict) and "folder" in part}
     for entry in target.iterdir():
-        if entry.is_dir() and not entry.is_symlink() and _PART.match(entry.name) and entry.name not in named:
+        if (
+            entry.is_dir()
+            and not entry.is_symlink()
+            and _PART.fullmatch(entry.name)
+            and entry.name not in named
+        ):
             shutil.rmtree(entry, ignore_errors=True)
 
 
@@ -262,7 +309,7 @@ def _folder_of(source: Path, part: dict[str, Any], argument: str) -> Path:
         )
     name = part["folder"]
     path = source / str(name)
-    if not isinstance(name, str) or not _PART.match(name) or path.is_symlink():
+    if not _is_part(source, name):
         raise FormatError(
             f"{source / MANIFEST} names {name!r} as a part; expected a plain folder of the bundle."
         )
@@ -273,31 +320,28 @@ def _folder_of(source: Path, part: dict[str, Any], argument: str) -> Path:
     return path
 
 
-def _load_store(source: Path, part: dict[str, Any], embeddings: Embeddings, *, read_only: bool) -> FaissStore:
-    folder = _folder_of(source, part, "recall")
-    return FaissStore.load_local(folder, embeddings, read_only=read_only)
+def _load_embeddings(folder: Path, part: dict[str, Any]) -> PooledEmbeddings:
+    embeddings = PooledEmbeddings(str(folder), precision=part.get("precision", "auto"))
+    _check_same(embeddings, folder, part)
+    return embeddings
 
 
-def _load_embeddings(source: Path, part: dict[str, Any]) -> Embeddings:
-    return _same(part, lambda folder: PooledEmbeddings(str(folder)), _folder_of(source, part, "embeddings"))
+def _load_reranker(folder: Path, part: dict[str, Any]) -> CrossEncoderScorer:
+    scorer = CrossEncoderScorer(
+        str(folder),
+        max_length=part["max_length"],
+        precision=part.get("precision", "auto"),
+        long_documents=part["long_documents"],
+    )
+    _check_same(scorer, folder, part)
+    return scorer
 
 
-def _load_reranker(source: Path, part: dict[str, Any]) -> CrossEncoderScorer:
-    def scorer(folder: Path) -> CrossEncoderScorer:
-        return CrossEncoderScorer(
-            str(folder), max_length=part["max_length"], long_documents=part["long_documents"]
-        )
-
-    return _same(part, scorer, _folder_of(source, part, "reranker"))
-
-
-def _same(part: dict[str, Any], load_model: Callable[[Path], _Model], folder: Path) -> _Model:
-    """Load a model and make sure that it is the one that was saved."""
-    model = load_model(folder)
+def _check_same(model: PooledEmbeddings | CrossEncoderScorer, folder: Path, part: dict[str, Any]) -> None:
+    """Make sure that a loaded model is the one that was saved."""
     if model.fingerprint != part["fingerprint"]:
         model.close()
         raise FormatError(
             f"The model in {folder} is not the one that was saved: its fingerprint is {model.fingerprint}, "
             f"expected {part['fingerprint']}. Restore it from a copy, or save the bundle anew."
         )
-    return model

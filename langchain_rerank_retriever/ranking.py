@@ -63,7 +63,7 @@ def rank(candidates: Sequence[Candidate], rescored: Rescored | None, variant: Bl
 
 
 def _by_compressor(candidates: Sequence[Candidate], rescored: Rescored, kept: tuple[int, ...]) -> Ranking:
-    dropped = [place for place in range(len(candidates)) if place not in kept]
+    dropped = sorted(set(range(len(candidates))) - set(kept))
     if rescored.scores is not None:
         return Ranking((*kept, *dropped), rescored.scores, "rerank_score", None, frozenset(dropped))
     recall = _column([candidate.recall_score for candidate in candidates])
@@ -96,6 +96,7 @@ def explained(
 ) -> tuple[ExplainedCandidate, ...]:
     """Say of every candidate, in final order, what its scores are and whether it is returned."""
     result = []
+    returned = 0
     for rank_, place in enumerate(ranking.order, start=1):
         candidate = candidates[place]
         relevance = _number(ranking.relevance[place])
@@ -104,9 +105,11 @@ def explained(
         if rescored is not None and rescored.truncated is not None:
             truncated = bool(rescored.truncated[place])
         scores = None if rescored is None else rescored.scores
+        outcome = _outcome(place, relevance, ranking, score_threshold, full=returned == k)
+        returned += outcome == "returned"
         result.append(
             ExplainedCandidate(
-                document=document,
+                document=_without_scores(document),
                 rank=rank_,
                 recall_rank=place + 1,
                 recall_score=candidate.recall_score,
@@ -116,7 +119,7 @@ def explained(
                 blended_score=None if ranking.blended is None else _number(ranking.blended[place]),
                 relevance_score=relevance,
                 truncated=truncated,
-                outcome=_outcome(rank_, place, relevance, ranking, k, score_threshold),
+                outcome=outcome,
             )
         )
     return tuple(result)
@@ -126,14 +129,20 @@ def _number(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
+def _without_scores(document: Document) -> Document:
+    """Copy a document without the scores that an earlier retrieval left: they are not this query's."""
+    metadata = {key: value for key, value in document.metadata.items() if key not in SCORE_KEYS}
+    return Document(id=document.id, page_content=document.page_content, metadata=metadata)
+
+
 def _outcome(
-    rank_: int, place: int, relevance: float | None, ranking: Ranking, k: int, score_threshold: float | None
+    place: int, relevance: float | None, ranking: Ranking, score_threshold: float | None, *, full: bool
 ) -> Outcome:
     if place in ranking.dropped:
         return "dropped_by_reranker"
     if score_threshold is not None and (relevance is None or relevance < score_threshold):
         return "below_threshold"
-    return "returned" if rank_ <= k else "below_k"
+    return "below_k" if full else "returned"
 
 
 def returned_documents(candidates: Sequence[ExplainedCandidate], kind: RelevanceKind) -> tuple[Document, ...]:
@@ -142,9 +151,13 @@ def returned_documents(candidates: Sequence[ExplainedCandidate], kind: Relevance
 
 
 def _with_scores(candidate: ExplainedCandidate, kind: RelevanceKind) -> Document:
+    relevance = candidate.relevance_score
+    if relevance is None:
+        # No time was left to score it, or its source gives no scores: its place is its place in recall.
+        relevance, kind = candidate.recall_score, "recall_score"
     scores = {
-        "relevance_score": candidate.relevance_score,
-        "relevance_kind": kind if candidate.relevance_score is not None else None,
+        "relevance_score": relevance,
+        "relevance_kind": kind,
         "recall_score": candidate.recall_score,
         "recall_rank": candidate.recall_rank,
         "dense_score": candidate.dense_score,
@@ -152,7 +165,5 @@ def _with_scores(candidate: ExplainedCandidate, kind: RelevanceKind) -> Document
         "rerank_score": candidate.rerank_score,
     }
     metadata = copy.deepcopy(candidate.document.metadata)
-    # A score that an earlier retrieval left behind is not one of this query.
-    metadata = {key: value for key, value in metadata.items() if key not in SCORE_KEYS}
     metadata |= {key: value for key, value in scores.items() if value is not None}
     return Document(id=candidate.document.id, page_content=candidate.document.page_content, metadata=metadata)

@@ -1,9 +1,11 @@
 """Stage two for whatever re-ranker the user has: a cross-encoder of ours or others', or a document compressor."""
 
 import asyncio
+import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from langchain_core.documents import BaseDocumentCompressor, Document
 from numpy.typing import NDArray
 
 from langchain_rerank_retriever.errors import InvalidArgumentError, ScoringError
-from langchain_rerank_retriever.protocols import AsyncPairScorer, PairScorer
+from langchain_rerank_retriever.protocols import SCORE_KEYS, AsyncPairScorer, PairScorer
 
 Reranker = BaseCrossEncoder | BaseDocumentCompressor
 
@@ -61,7 +63,7 @@ def rescore(
         ScoringError: If a model returns a number that is not finite, or not one number a pair.
     """
     if not documents:
-        return Rescored(())
+        return _nothing(reranker)
     if isinstance(reranker, BaseCrossEncoder):
         return _score(reranker, query, documents, deadline)
     marked = _marked(documents)
@@ -73,10 +75,11 @@ async def arescore(
 ) -> Rescored:
     """Do the same without blocking the event loop."""
     if not documents:
-        return Rescored(())
+        return _nothing(reranker)
     if isinstance(reranker, AsyncPairScorer) and deadline is None:
         scored = await reranker.ascore_pairs([(query, document.page_content) for document in documents])
-        return Rescored(tuple(documents), scored.scores.astype(float), scored.truncated)
+        scores = checked_scores(scored.scores, len(documents), reranker)
+        return Rescored(tuple(documents), scores, scored.truncated)
     if isinstance(reranker, BaseCrossEncoder):
         return await asyncio.to_thread(_score, reranker, query, documents, deadline)
     marked = _marked(documents)
@@ -96,6 +99,10 @@ def check_reranker(reranker: Any) -> None:
         )
 
 
+def _nothing(reranker: Reranker) -> Rescored:
+    return Rescored((), np.zeros(0) if gives_scores(reranker) else None)
+
+
 def _score(
     scorer: BaseCrossEncoder, query: str, documents: Sequence[Document], deadline: float | None
 ) -> Rescored:
@@ -109,7 +116,8 @@ def _score(
         part = slice(start, start + step)
         if isinstance(scorer, PairScorer):
             scored = scorer.score_pairs(pairs[part])
-            scores[part], truncated[part] = scored.scores, scored.truncated
+            scores[part] = checked_scores(scored.scores, len(pairs[part]), scorer)
+            truncated[part] = scored.truncated
         else:
             scores[part] = checked_scores(scorer.score(pairs[part]), len(pairs[part]), scorer)
     known = isinstance(scorer, PairScorer)
@@ -122,9 +130,19 @@ def checked_scores(scores: Any, expected: int, scorer: Any) -> NDArray[np.float6
     Raises:
         ScoringError: If there are not `expected` finite numbers.
     """
-    values = np.asarray(list(scores), float).reshape(-1)
+    try:
+        values = np.asarray(list(scores), float)
+    except (TypeError, ValueError) as error:
+        raise ScoringError(
+            f"{type(scorer).__name__} gave {scores!r} for {expected} pairs, expected as many numbers ({error})."
+        ) from error
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
     if values.shape != (expected,):
-        raise ScoringError(f"{type(scorer).__name__} gave {values.size} scores for {expected} pairs.")
+        raise ScoringError(
+            f"{type(scorer).__name__} gave scores of shape {values.shape} for {expected} pairs, expected one "
+            "number a pair. A model with several labels has to be reduced to one score first."
+        )
     if not np.isfinite(values).all():
         bad = int(np.flatnonzero(~np.isfinite(values))[0])
         raise ScoringError(
@@ -135,9 +153,22 @@ def checked_scores(scores: Any, expected: int, scorer: Any) -> NDArray[np.float6
 
 
 def _marked(documents: Sequence[Document]) -> list[Document]:
+    """Copy the documents for a compressor, which may change what it is given.
+
+    Scores that an earlier retrieval left in the metadata are taken out: they would be read as the compressor's.
+    """
     return [
         Document(
-            id=document.id, page_content=document.page_content, metadata={**document.metadata, _PLACE: place}
+            id=document.id,
+            page_content=document.page_content,
+            metadata={
+                **{
+                    key: copy.deepcopy(value)
+                    for key, value in document.metadata.items()
+                    if key not in SCORE_KEYS
+                },
+                _PLACE: place,
+            },
         )
         for place, document in enumerate(documents)
     ]
@@ -146,7 +177,7 @@ def _marked(documents: Sequence[Document]) -> list[Document]:
 def _unmarked(documents: Sequence[Document], kept: Sequence[Document]) -> Rescored:
     """Find out which candidates a compressor kept, in which order, and what it scored them."""
     result = list(documents)
-    order: list[int] = []
+    order: dict[int, None] = {}
     scores = np.full(len(documents), np.nan)
     for document in kept:
         place = document.metadata.get(_PLACE)
@@ -158,12 +189,12 @@ def _unmarked(documents: Sequence[Document], kept: Sequence[Document]) -> Rescor
             )
         if place in order:
             continue
-        order.append(place)
+        order[place] = None
         metadata = {key: value for key, value in document.metadata.items() if key != _PLACE}
         score = metadata.get("relevance_score")
-        scores[place] = float(score) if isinstance(score, int | float) else np.nan
+        scores[place] = float(score) if isinstance(score, Real) else np.nan
         result[place] = Document(
             id=documents[place].id, page_content=document.page_content, metadata=metadata
         )
-    known = None if np.isnan(scores[order]).any() or not order else scores
+    known = None if not order or np.isnan(scores[list(order)]).any() else scores
     return Rescored(tuple(result), known, None, tuple(order))

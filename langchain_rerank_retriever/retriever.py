@@ -1,9 +1,11 @@
 """The retriever: recall, re-rank, blend, return."""
 
+import math
 import time
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
@@ -75,7 +77,8 @@ class RerankRetriever(BaseRetriever):
 
     Every returned document is a copy. Its metadata carry `relevance_score` (what it was ordered by) and
     `relevance_kind` (`"probability"`, `"rerank_score"` or `"recall_score"`), `recall_rank` (1-based), and
-    `recall_score`, `dense_score`, `lexical_score`, `rerank_score` where they exist.
+    `recall_score`, `dense_score`, `lexical_score`, `rerank_score` where they exist. What `timeout` left unscored is
+    of the kind `"recall_score"`; a recall source without scores gives a rank and no `relevance_score`.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -117,7 +120,12 @@ class RerankRetriever(BaseRetriever):
     @field_validator("k", "fetch_k", mode="before")
     @classmethod
     def _check_counts(cls, value: Any) -> int:
-        return _count("it", value)
+        return _count("the value", value)
+
+    @field_validator("score_threshold", mode="before")
+    @classmethod
+    def _check_threshold(cls, value: Any) -> float | None:
+        return _threshold(value)
 
     @field_validator("timeout")
     @classmethod
@@ -235,12 +243,12 @@ class RerankRetriever(BaseRetriever):
         score_threshold: float | None,
     ) -> _Plan:
         _check_query(query)
-        k = self.k if k is None else _count("k", k)
-        fetch_k = self.fetch_k if fetch_k is None else _count("fetch_k", fetch_k)
+        k = _count("k", self.k if k is None else k)
+        fetch_k = _count("fetch_k", self.fetch_k if fetch_k is None else fetch_k)
         mode = self.recall_mode if recall_mode is None else recall_mode
         if mode not in (None, *RECALL_MODES):
             raise InvalidArgumentError(f"recall_mode must be one of {RECALL_MODES} or None, got {mode!r}.")
-        threshold = self.score_threshold if score_threshold is None else score_threshold
+        threshold = _threshold(self.score_threshold if score_threshold is None else score_threshold)
         source = source_of(self.recall)
         variant = self._variant(source)
         self._warn_of_threshold(threshold, variant)
@@ -411,9 +419,17 @@ class RerankRetriever(BaseRetriever):
 
 
 def _count(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise InvalidArgumentError(f"{name} must be a whole number of at least 1, got {value!r}.")
-    return value
+    return int(value)
+
+
+def _threshold(value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, Real) or math.isnan(value):
+        raise InvalidArgumentError(f"score_threshold must be a number or None, got {value!r}.")
+    return float(value)
 
 
 def _check_query(query: Any) -> None:

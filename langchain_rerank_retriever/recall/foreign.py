@@ -1,7 +1,7 @@
 """Recall from what others wrote: any VectorStore, any retriever, and lists of sources.
 
 Of a foreign source only the order is believed: scores of different stores run in different directions and on
-different scales, so they are reported as they came and never compared, fused or thresholded.
+different scales, so they are reported as they came and never ordered or fused by.
 """
 
 import asyncio
@@ -141,14 +141,18 @@ def _unscored(documents: Sequence[Document], request: RecallRequest) -> list[Can
 
 
 def _fuse(lists: list[list[Candidate]], fetch_k: int) -> list[Candidate]:
-    by_key: dict[str, Candidate] = {}
+    by_key: dict[str, list[Candidate]] = {}
     keys = [[document_key(candidate.document) for candidate in candidates] for candidates in lists]
     for names, candidates in zip(keys, lists, strict=True):
         for name, candidate in zip(names, candidates, strict=True):
-            by_key.setdefault(name, candidate)
+            by_key.setdefault(name, []).append(candidate)
     scores = reciprocal_rank_scores(keys)
     best = sorted(scores, key=lambda key: -scores[key])[:fetch_k]
-    return [
-        Candidate(by_key[key].document, scores[key], by_key[key].dense_score, by_key[key].lexical_score)
-        for key in best
-    ]
+    return [_joined(by_key[key], scores[key]) for key in best]
+
+
+def _joined(found: list[Candidate], score: float) -> Candidate:
+    """Make one candidate of what several lists say of one document."""
+    dense = next((one.dense_score for one in found if one.dense_score is not None), None)
+    lexical = next((one.lexical_score for one in found if one.lexical_score is not None), None)
+    return Candidate(found[0].document, score, dense, lexical)

@@ -16,7 +16,7 @@ def source_of(recall: Any) -> RecallSource:
     """Make a recall source of a FaissStore, a VectorStore, a BaseRetriever, or a list of those.
 
     A plain similarity `VectorStoreRetriever` is taken apart, so that `fetch_k` and `filter` reach its store and
-    its own `search_kwargs` are kept.
+    its own `search_kwargs` are kept; as in LangChain, a `filter` of the call takes the place of the retriever's.
 
     Raises:
         InvalidArgumentError: For anything else, and for an empty list.
@@ -24,8 +24,8 @@ def source_of(recall: Any) -> RecallSource:
     if isinstance(recall, FaissStore):
         return StoreRecall(recall)
     if isinstance(recall, VectorStoreRetriever) and recall.search_type == "similarity":
-        if isinstance(recall.vectorstore, FaissStore) and not set(recall.search_kwargs) - {"k"}:
-            return StoreRecall(recall.vectorstore)
+        if isinstance(recall.vectorstore, FaissStore) and set(recall.search_kwargs) <= {"k", "filter"}:
+            return StoreRecall(recall.vectorstore, recall.search_kwargs.get("filter"))
         return VectorStoreRecall(recall.vectorstore, dict(recall.search_kwargs))
     if isinstance(recall, VectorStore):
         return VectorStoreRecall(recall)

@@ -1,7 +1,7 @@
 """Recall from a FaissStore: dense, lexical (BM25) or both."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,15 @@ HYBRID_DEPTH = 100
 
 @dataclass(frozen=True, slots=True)
 class StoreRecall:
-    """Recall from one FaissStore."""
+    """Recall from one FaissStore.
+
+    Attributes:
+        store: The store.
+        filter: For requests that have none of their own.
+    """
 
     store: FaissStore
+    filter: Any = None
 
     @property
     def _has_lexical(self) -> bool:
@@ -35,6 +41,8 @@ class StoreRecall:
 
     def recall(self, request: RecallRequest) -> list[Candidate]:
         """Recall candidates in the order of the request's mode (default dense)."""
+        if request.filter is None:
+            request = replace(request, filter=self.filter)
         mode = request.mode or "dense"
         if mode != "dense" and not self._has_lexical:
             raise InvalidArgumentError(

@@ -1,0 +1,88 @@
+"""The arithmetic of joining lists, against numbers worked out by hand and plain numpy."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from langchain_rerank_retriever.recall.fusion import (
+    best_first,
+    reciprocal_rank_scores,
+    standardise,
+    weighted_sum,
+)
+
+finite = st.floats(-1e6, 1e6, width=32)
+columns = st.integers(0, 30).flatmap(lambda size: arrays(np.float64, size, elements=finite))
+
+
+def test_reciprocal_ranks_by_hand() -> None:
+    scores = reciprocal_rank_scores([["a", "b", "c"], ["c", "a"]])
+    assert scores == pytest.approx({"a": 1 / 61 + 1 / 62, "b": 1 / 62, "c": 1 / 63 + 1 / 61})
+    assert list(scores) == ["a", "b", "c"]
+
+
+def test_reciprocal_ranks_of_nothing() -> None:
+    assert reciprocal_rank_scores([]) == {}
+    assert reciprocal_rank_scores([[], ["a"], []]) == {"a": 1 / 61}
+
+
+@given(st.lists(st.permutations("abcdef"), min_size=1, max_size=4))
+def test_reciprocal_ranks_do_not_depend_on_the_order_of_the_lists(lists: list[list[str]]) -> None:
+    assert reciprocal_rank_scores(lists) == pytest.approx(reciprocal_rank_scores(lists[::-1]))
+
+
+def test_standardise_by_hand() -> None:
+    np.testing.assert_allclose(standardise(np.array([1.0, 2.0, 3.0])), [-np.sqrt(1.5), 0, np.sqrt(1.5)])
+
+
+@pytest.mark.parametrize(
+    "scores", [[5.0], [0.0, 0.0], [-3.5] * 4, [1e8, 1e8], [0.7, 0.7 + 1e-9], [1e6, 1e6 + 1e-3]]
+)
+def test_scores_that_do_not_differ_decide_nothing(scores: list[float]) -> None:
+    assert standardise(np.array(scores)).tolist() == [0.0] * len(scores)
+
+
+@given(columns)
+def test_standardised_scores_keep_the_order_and_have_mean_0_and_deviation_1(scores: np.ndarray) -> None:
+    before = scores.copy()
+    result = standardise(scores)
+    assert result.shape == scores.shape
+    np.testing.assert_array_equal(scores, before)
+    if result.any():
+        assert result.mean() == pytest.approx(0, abs=1e-6)
+        assert result.std() == pytest.approx(1)
+        assert (np.diff(result[np.argsort(scores, kind="stable")]) >= 0).all()
+
+
+@given(columns, st.floats(0.1, 100), st.floats(-100, 100))
+def test_a_change_of_scale_changes_nothing(scores: np.ndarray, factor: float, shift: float) -> None:
+    if scores.size and scores.std() > 1e-2 * max(1, np.abs(scores).max()):
+        np.testing.assert_allclose(standardise(scores * factor + shift), standardise(scores), atol=1e-5)
+
+
+def test_weighted_sum_is_numpys() -> None:
+    rng = np.random.default_rng(3)
+    stages = {"dense": rng.normal(size=20), "lexical": rng.exponential(size=20), "other": rng.normal(size=20)}
+    weights = {"lexical": 0.3, "dense": -1.2}
+    expected = sum(
+        weight * (stages[name] - np.mean(stages[name])) / np.std(stages[name])
+        for name, weight in weights.items()
+    )
+    np.testing.assert_allclose(weighted_sum(stages, weights), expected)
+
+
+def test_weighted_sum_of_nothing_is_empty() -> None:
+    assert weighted_sum({"dense": np.zeros(0)}, {"dense": 1.0}).shape == (0,)
+
+
+def test_a_constant_stage_leaves_the_order_to_the_other() -> None:
+    stages = {"dense": np.array([0.2, 0.9, 0.4]), "lexical": np.zeros(3)}
+    assert best_first(weighted_sum(stages, {"dense": 0.1, "lexical": 0.9})).tolist() == [1, 2, 0]
+
+
+@given(st.lists(st.integers(-2, 2), max_size=30))
+def test_best_first_is_pythons_stable_sort(scores: list[int]) -> None:
+    expected = sorted(range(len(scores)), key=lambda place: -scores[place])
+    assert best_first(np.array(scores, float)).tolist() == expected

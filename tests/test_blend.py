@@ -1,0 +1,150 @@
+"""The fitted blend: its arithmetic against scipy and numpy, and what it does with damaged data."""
+
+import json
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import expit
+from scipy.stats import zscore
+
+from langchain_rerank_retriever.blend import Blend, BlendVariant
+from langchain_rerank_retriever.errors import FormatError
+
+weight = st.floats(-5, 5)
+variants = st.builds(
+    BlendVariant,
+    st.dictionaries(st.sampled_from(["rerank", "dense", "lexical"]), weight, min_size=1),
+    st.floats(1e-3, 100),
+    st.floats(-100, 100),
+)
+blends = st.builds(
+    Blend,
+    st.lists(variants, max_size=3).map(tuple),
+    st.none() | st.fixed_dictionaries({"dense": weight, "lexical": weight}),
+)
+
+RERANK = BlendVariant({"rerank": 1.0}, 1.0, 0.0)
+TWO = BlendVariant({"rerank": 0.7, "dense": 0.3}, 2.0, -1.0)
+THREE = BlendVariant({"rerank": 0.5, "dense": 0.3, "lexical": 0.2}, 3.0, -2.0)
+BLEND = Blend((RERANK, TWO, THREE), {"dense": 0.4, "lexical": 0.6})
+
+
+def test_blended_and_probability_by_scipy() -> None:
+    rng = np.random.default_rng(0)
+    stages = {"rerank": rng.normal(size=9) * 8, "dense": rng.random(9), "lexical": rng.exponential(size=9)}
+    blended = THREE.blended(stages)
+    expected = (
+        0.5 * zscore(stages["rerank"]) + 0.3 * zscore(stages["dense"]) + 0.2 * zscore(stages["lexical"])
+    )
+    np.testing.assert_allclose(blended, expected)
+    np.testing.assert_allclose(THREE.probability(blended), expit(3.0 * expected - 2.0))
+
+
+@given(st.floats(1e-3, 1e3), st.floats(-1e3, 1e3), st.lists(st.floats(-1e6, 1e6), max_size=20))
+def test_probability_is_monotone_and_between_0_and_1(
+    slope: float, intercept: float, scores: list[float]
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        probability = BlendVariant({"rerank": 1.0}, slope, intercept).probability(np.sort(scores))
+    assert ((probability >= 0) & (probability <= 1)).all()
+    assert (np.diff(probability) >= 0).all()
+
+
+def test_a_stage_of_weight_0_decides_nothing() -> None:
+    variant = BlendVariant({"rerank": 0.0, "dense": 1.0}, 1.0, 0.0)
+    dense = np.array([0.3, 0.1, 0.2])
+    for rerank in ([1.0, 2.0, 3.0], [9.0, -9.0, 0.0]):
+        blended = variant.blended({"rerank": np.array(rerank), "dense": dense})
+        np.testing.assert_allclose(blended, zscore(dense))
+
+
+@pytest.mark.parametrize(
+    ("available", "expected"),
+    [
+        ({"rerank", "dense", "lexical"}, THREE),
+        ({"rerank", "dense"}, TWO),
+        ({"rerank", "lexical"}, RERANK),
+        (["rerank"], RERANK),
+        ({"dense", "lexical"}, None),
+        (set(), None),
+    ],
+)
+def test_the_richest_variant_is_picked(available: Any, expected: BlendVariant | None) -> None:
+    assert BLEND.variant_for(available) is expected
+    assert Blend((THREE, TWO, RERANK)).variant_for(available) is expected
+    assert Blend(()).variant_for(available) is None
+
+
+@given(blends)
+def test_there_and_back_through_json(blend: Blend) -> None:
+    assert Blend.from_dict(json.loads(json.dumps(blend.to_dict(), allow_nan=False))) == blend
+
+
+def test_to_dict_is_a_copy() -> None:
+    data = BLEND.to_dict()
+    data["variants"][0]["weights"]["rerank"] = 99
+    data["fusion"]["dense"] = 99
+    assert BLEND.variants[0].weights == {"rerank": 1.0}
+    assert BLEND.fusion == {"dense": 0.4, "lexical": 0.6}
+
+
+def damaged(**changes: Any) -> dict[str, Any]:
+    return {**BLEND.to_dict(), **changes}
+
+
+def with_variant(**changes: Any) -> dict[str, Any]:
+    return damaged(variants=[{**THREE_DATA, **changes}])
+
+
+THREE_DATA = BLEND.to_dict()["variants"][2]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        [],
+        "blend",
+        3,
+        {},
+        {"format": 1},
+        {key: value for key, value in BLEND.to_dict().items() if key != "fusion"},
+        damaged(variants=None),
+        damaged(variants=5),
+        damaged(variants={"a": 1}),
+        damaged(variants=[None]),
+        damaged(variants=[[]]),
+        damaged(fusion=[]),
+        damaged(fusion="dense"),
+        damaged(fusion={}),
+        damaged(fusion={"rerank": 1.0}),
+        damaged(fusion={"dense": float("nan"), "lexical": 1.0}),
+        with_variant(slope=0.0),
+        with_variant(slope=-1.0),
+        with_variant(slope=float("nan")),
+        with_variant(slope=None),
+        with_variant(slope=10**400),
+        with_variant(intercept=float("inf")),
+        with_variant(intercept="high"),
+        with_variant(weights={}),
+        with_variant(weights=[1.0]),
+        with_variant(weights=None),
+        with_variant(weights={"rerank": "much"}),
+        with_variant(weights={"rerank": float("-inf")}),
+        with_variant(weights={"magic": 1.0}),
+    ],
+)
+def test_damaged_data(data: Any) -> None:
+    with pytest.raises(FormatError, match=r"The blend cannot be read: .* Fit it anew with tune\(\)"):
+        Blend.from_dict(data)
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_another_format(version: Any) -> None:
+    with pytest.raises(FormatError, match=r"has format .*; this version reads format 1. Install a newer"):
+        Blend.from_dict(damaged(format=version))
