@@ -5,16 +5,15 @@ import ctypes
 import os
 import sqlite3
 import threading
-import weakref
 from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-import faiss
-
 from langchain_rerank_retriever.errors import ClosedError, FormatError, ReadOnlyError, StorageError
+
+from . import forking
 
 #: Seconds that a writer waits for the writers of other processes.
 BUSY_SECONDS = 30.0
@@ -99,7 +98,7 @@ class Connections:
         self.model_lock = threading.RLock()
         self._lock = threading.RLock()
         self.view_lock = threading.RLock()
-        _register(self)
+        forking.register(self)
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -128,7 +127,7 @@ class Connections:
 
     @contextmanager
     def _connection(self, lock: AbstractContextManager[object]) -> Iterator[sqlite3.Connection]:
-        with lock:
+        with forking.at_work(), lock:
             connection: sqlite3.Connection | None = None
             try:
                 connection = self._take()
@@ -195,52 +194,15 @@ class Connections:
         return self._closed
 
     def before_fork(self) -> None:
-        """Wait until no thread holds a lock, so that none stays locked for ever in the child."""
-        for lock in (self.model_lock, self._lock, self.view_lock):
-            lock.acquire()
+        """Close the connections to a file; new ones are opened when they are needed."""
+        while self._file is not None and self._idle:
+            self._discard(self._idle.pop())
 
-    def after_fork(self, *, in_child: bool) -> None:
-        """Go on; in the child with connections of its own."""
-        for lock in (self.view_lock, self._lock, self.model_lock):
-            lock.release()
-        if in_child and self._file is not None:
+    def after_fork_in_child(self) -> None:
+        """Replace the locks, which threads that are gone may hold."""
+        self.model_lock, self._lock, self.view_lock = threading.RLock(), threading.RLock(), threading.RLock()
+        if self._file is not None:
             for connection in self._open:
-                # SQLite forbids even to close a connection that came through a fork, so let it leak.
+                # Only a fork from within a transaction comes here. Closing is forbidden too, so let it leak.
                 ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
-            self._open = set()
-            self._idle = deque()
-
-
-_live: "weakref.WeakSet[Connections]" = weakref.WeakSet()
-_live_lock = threading.Lock()
-_held: list[Connections] = []
-
-
-def _register(connections: Connections) -> None:
-    with _live_lock:
-        _live.add(connections)
-
-
-def _before_fork() -> None:
-    _live_lock.acquire()
-    _held.extend(_live)
-    for connections in _held:
-        connections.before_fork()
-
-
-def _after_fork(*, in_child: bool) -> None:
-    for connections in _held:
-        connections.after_fork(in_child=in_child)
-    _held.clear()
-    _live_lock.release()
-    if in_child:
-        # OpenMP's threads do not survive a fork, and FAISS would wait for them for ever.
-        faiss.omp_set_num_threads(1)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=lambda: _after_fork(in_child=False),
-        after_in_child=lambda: _after_fork(in_child=True),
-    )
+            self._open, self._idle = set(), deque()

@@ -7,6 +7,7 @@ from langchain_rerank_retriever.errors import FormatError, StorageError
 
 from . import files, schema
 from .connections import SQLITE_ERRORS, Connections, connect, storage_error
+from .forking import at_work
 
 
 def save_copy(connections: Connections, target: Path) -> None:
@@ -23,7 +24,7 @@ def save_copy(connections: Connections, target: Path) -> None:
     """
     try:
         replace = _is_replaceable(target)
-        with files.scratch_folder(target) as scratch:
+        with files.scratch_folder(target) as scratch, at_work():
             copy = scratch / schema.FILE_NAME
             with connections.outside_transactions() as connection:
                 connection.execute("VACUUM INTO ?", (str(copy),))

@@ -9,6 +9,7 @@ from langchain_rerank_retriever.errors import FormatError, InvalidArgumentError,
 
 from . import files
 from .connections import BUSY_SECONDS, SQLITE_ERRORS, Connections, connect, storage_error
+from .forking import at_work
 from .lexical import TERMS, TOKENIZER
 from .rows import read_state
 
@@ -104,6 +105,14 @@ def open_connections(
     where = "memory" if path is None else str(path)
     if path is not None:
         _prepare_folder(path, create=not read_only)
+    with at_work():
+        connection = _opened(file, where, index=index, lexical=lexical, read_only=read_only)
+        return Connections(file, read_only=read_only, first=connection)
+
+
+def _opened(
+    file: Path | None, where: str, *, index: str | None, lexical: bool | None, read_only: bool
+) -> sqlite3.Connection:
     connection: sqlite3.Connection | None = None
     try:
         connection = connect(file, read_only=read_only, create=True)
@@ -117,7 +126,7 @@ def open_connections(
         if isinstance(error, StorageError | InvalidArgumentError):
             raise
         raise storage_error(error, where) from error
-    return Connections(file, read_only=read_only, first=connection)
+    return connection
 
 
 def _prepare_folder(path: Path, *, create: bool) -> None:

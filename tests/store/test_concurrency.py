@@ -139,10 +139,12 @@ def test_a_forked_child_goes_on(tmp_path: Path, in_memory: bool) -> None:
         if store.similarity_search("from a child", k=1)[0].page_content != "from a child":
             sys.exit(1)
 
-    for _ in range(8):
-        in_fork(child)
-    stop.set()
-    reading.join()
+    try:
+        for _ in range(8):
+            in_fork(child)
+    finally:
+        stop.set()
+        reading.join()
     assert len(store) == (20_000 if in_memory else 20_008)
     assert store.similarity_search_with_score("t77", k=5) == expected
     store.add_texts(["after"])
