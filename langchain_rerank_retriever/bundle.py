@@ -304,8 +304,8 @@ def _folder_of(source: Path, part: dict[str, Any], argument: str) -> Path:
     """Find a part's folder; a foreign part must be passed in, and a name may not lead out of the bundle."""
     if "foreign" in part:
         raise InvalidArgumentError(
-            f"This bundle was saved with a {argument} that is not stored in it ({part['foreign']}). "
-            f"Pass the same one: load_local(folder, {argument}=...)."
+            f"This bundle does not hold its {argument}: what it was saved with, {part['foreign']}, cannot be "
+            f"stored. Pass the same: load_local(folder, {argument}=...)."
         )
     name = part["folder"]
     path = source / str(name)
