@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from langchain_rerank_retriever import __version__
+from langchain_rerank_retriever.cli.output import printable
 from langchain_rerank_retriever.errors import RerankError
 
 USER_MISTAKE = 2
@@ -46,7 +47,7 @@ def _options(
 def demo(  # one parameter an option
     packages: Annotated[
         str | None,
-        typer.Option(help="Packages to walk, separated by commas. [default: those of the scientific stack]"),
+        typer.Option(help="Packages to walk, separated by commas. [default: numpy,scipy,sklearn,pandas]"),
     ] = None,
     query: Annotated[
         str | None, typer.Option(help="Ask this of the saved bundle instead of training anew.")
@@ -125,7 +126,7 @@ def main() -> None:
     try:
         app()
     except RerankError as error:
-        typer.echo(f"langchain-rerank: {error}", err=True)
+        typer.echo(f"langchain-rerank: {printable(str(error))}", err=True)
         sys.exit(USER_MISTAKE)
     except BrokenPipeError:
         # The reader has gone; the interpreter would complain once more when it flushes at exit.

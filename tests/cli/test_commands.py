@@ -1,0 +1,334 @@
+"""The commands: data on standard output, one line for a mistake, no traceback."""
+
+import contextlib
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.documents import Document
+
+from langchain_rerank_retriever import __version__
+from langchain_rerank_retriever.cli import app as app_module
+from langchain_rerank_retriever.cli.output import print_documents, print_table, printable
+
+from .conftest import Finished
+
+Run = Callable[..., Finished]
+
+COMMANDS = ("demo", "search", "info", "verify")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_an_example(run: Run, command: str) -> None:
+    finished = run(command, "--help")
+    assert finished.code == 0
+    assert f"Example: langchain-rerank {command}" in " ".join(finished.out.split())
+    assert "--json" in finished.out
+
+
+def test_help_names_every_command(run: Run) -> None:
+    finished = run("--help")
+    assert finished.code == 0
+    assert all(command in finished.out for command in COMMANDS)
+    assert {
+        command.callback.__name__ for command in app_module.app.registered_commands if command.callback
+    } == {*COMMANDS}
+
+
+def test_version(run: Run) -> None:
+    assert (run("--version").code, run("--version").out) == (0, f"{__version__}\n")
+
+
+# ---------------------------------------------------------------- search
+
+
+def test_search(run: Run, bundle: Path) -> None:
+    finished = run("search", bundle, "where is the whale in the river", "--k", 2)
+    assert finished.code == 0
+    first, text, second, _ = finished.out.splitlines()
+    assert first.startswith("1. whale-river  0.")
+    assert first.endswith("(probability)")
+    assert text.strip() == "The whale lives in the river. It eats number 43 and sleeps."
+    assert second.startswith("2. ")
+
+
+def test_search_as_json(run: Run, bundle: Path) -> None:
+    finished = run("search", bundle, "whale river", "--k", 3, "--json")
+    data = json.loads(finished.out)
+    assert finished.code == 0
+    assert data["query"] == "whale river"
+    assert len(data["documents"]) == 3
+    assert data["documents"][0]["id"] == "whale-river"
+    assert data["documents"][0]["metadata"]["nested"] == {"place": "river"}
+    scores = [one["metadata"]["relevance_score"] for one in data["documents"]]
+    assert scores == sorted(scores, reverse=True)
+    assert set(data["seconds"]) == {"recall", "rerank", "blend", "total"}
+    assert "candidates" not in data
+
+
+def test_explain(run: Run, bundle: Path) -> None:
+    finished = run("search", bundle, "whale river", "--explain", "--fetch-k", 6, "--k", 2)
+    assert finished.code == 0
+    assert "outcome" in finished.out
+    assert finished.out.count("below k") == 4
+    assert finished.out.count("returned") == 2
+    assert "ms" in finished.out
+    data = json.loads(
+        run("search", bundle, "whale river", "--explain", "--fetch-k", 6, "-k", 2, "--json").out
+    )
+    assert [one["rank"] for one in data["candidates"]] == [1, 2, 3, 4, 5, 6]
+    assert [one["outcome"] for one in data["candidates"]] == ["returned"] * 2 + ["below_k"] * 4
+    for one in data["candidates"]:
+        assert one["lexical_score"] >= 0
+        assert isinstance(one["rerank_score"], float)
+        assert f"{one['dense_score']:.3f}" in finished.out
+        assert one["id"] in finished.out
+
+
+def test_the_bundle_is_only_read(run: Run, bundle: Path) -> None:
+    before = {path: path.read_bytes() for path in sorted(bundle.rglob("*")) if path.is_file()}
+    run("search", bundle, "whale")
+    run("verify", bundle, "--deep")
+    run("info", bundle)
+    assert {path: path.read_bytes() for path in sorted(bundle.rglob("*")) if path.is_file()} == before
+
+
+# ---------------------------------------------------------------- info, verify
+
+
+def test_info(run: Run, bundle: Path) -> None:
+    finished = run("info", bundle)
+    assert finished.code == 0
+    lines = {line.split()[0]: line.split(maxsplit=1)[1] for line in finished.out.splitlines()}
+    assert lines["recall"] == "store/"
+    assert lines["embeddings"] == "bi_encoder/"
+    assert lines["reranker"] == "cross_encoder/"
+    assert (lines["fetch_k"], lines["recall_mode"]) == ("20", "hybrid")
+    assert lines["blend"] == "rerank 0.00, dense 0.00, lexical 1.00"
+    assert lines["report"] == "26 held-out queries. Chosen: blended."
+    data = json.loads(run("info", bundle, "--json").out)
+    assert data == json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
+
+
+def test_verify(run: Run, bundle: Path) -> None:
+    finished = run("verify", bundle, "--deep")
+    assert (finished.code, finished.out) == (0, f"{bundle} is whole.\n")
+    finished = run("verify", bundle, "--json")
+    assert (finished.code, json.loads(finished.out)) == (0, {"ok": True, "problems": []})
+
+
+def test_verify_says_what_is_wrong(run: Run, bundle: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(bundle, copy)
+    with contextlib.closing(sqlite3.connect(copy / "store" / "store.db")) as connection:
+        connection.execute("UPDATE vector SET value = zeroblob(length(value)) WHERE pk = 3")
+        connection.commit()
+    finished = run("verify", copy, "--deep", "--json")
+    data = json.loads(finished.out)
+    assert (finished.code, data["ok"]) == (1, False)
+    assert len(data["problems"]) >= 1
+    finished = run("verify", copy, "--deep")
+    assert (finished.code, finished.out.splitlines()) == (1, data["problems"])
+
+
+def test_a_changed_model_is_told(run: Run, bundle: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(bundle, copy)
+    weights = copy / "bi_encoder" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-20] ^= 0x40
+    weights.write_bytes(content)
+    finished = run("verify", copy)
+    assert (finished.code, finished.err) == (1, "")
+    assert "is not the one that was saved" in finished.out
+    finished = run("search", copy, "whale")
+    assert finished.code == 2
+    assert "is not the one that was saved" in one_line(finished)
+
+
+# ---------------------------------------------------------------- the demo
+
+
+def test_the_demo_answers_from_a_bundle(run: Run, bundle: Path) -> None:
+    finished = run("demo", "--query", "bee in the kitchen", "--output", bundle, "-k", 1)
+    assert finished.code == 0
+    assert finished.out.startswith("1. bee-kitchen  0.")
+    finished = run("demo", "--query", "bee in the kitchen", "--output", bundle, "-k", 2, "--json")
+    data = json.loads(finished.out)
+    assert [data["query"], data["documents"][0]["id"]] == ["bee in the kitchen", "bee-kitchen"]
+    assert len(data["documents"]) == 2
+
+
+# ---------------------------------------------------------------- mistakes
+
+
+def one_line(finished: Finished) -> str:
+    assert finished.out == ""
+    assert "Traceback" not in finished.err
+    (line,) = [line for line in finished.err.splitlines() if line.strip()]
+    return line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("search", "no-such-folder", "x"),
+            "no-such-folder is no bundle: no such folder. Expected a folder that",
+        ),
+        (("info", "no-such-folder"), "no-such-folder is no bundle: no such folder"),
+        (("verify", "no-such-folder"), "no-such-folder is no bundle: no such folder"),
+        (("demo", "--query", "x", "--output", "no-such-folder"), "no-such-folder is no bundle"),
+        (("search", "BUNDLE", " "), "The query is blank; expected some text to search for."),
+        (("search", "BUNDLE", "\udcff"), "The query cannot be written as UTF-8: it holds a lone surrogate"),
+        (("demo", "--query", "", "--output", "BUNDLE"), "The query is blank"),
+        (("info", "EMPTY"), "is no bundle: it has no bundle.json"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    run: Run, bundle: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    places = {"BUNDLE": bundle, "EMPTY": tmp_path / "empty"}
+    finished = run(*(places.get(one, one) for one in arguments))
+    assert finished.code == 2
+    line = one_line(finished)
+    assert line.startswith("langchain-rerank: ")
+    assert message in line
+
+
+def test_an_unknown_package(run: Run, tmp_path: Path) -> None:
+    finished = run("demo", "--packages", "numpy,no_such_package", "--output", tmp_path / "bundle")
+    assert finished.code == 2
+    last = finished.err.splitlines()[-1]
+    assert last.startswith("langchain-rerank: No package 'no_such_package' is installed.")
+    assert last.endswith("Install it with: pip install no_such_package")
+    assert finished.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("search",),
+        ("search", "x", "y", "--k", "0"),
+        ("search", "x", "y", "--k", "many"),
+        ("dance",),
+        ("--dance",),
+    ],
+)
+def test_wrong_usage(run: Run, arguments: tuple[str, ...]) -> None:
+    finished = run(*arguments)
+    assert finished.code == 2
+    assert finished.out == ""
+    assert "Traceback" not in finished.err
+    assert "Usage:" in finished.err
+
+
+def test_a_damaged_bundle(run: Run, bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "bundle.json").write_text("{", encoding="utf-8")
+    assert "bundle.json is damaged" in one_line(run("info", tmp_path))
+    manifest = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
+    for damage in ({"settings": None}, {"report": "?"}, {"recall": 3}, {"blend": [1]}):
+        (tmp_path / "bundle.json").write_text(json.dumps(manifest | damage), encoding="utf-8")
+        finished = run("info", tmp_path)
+        assert finished.code == 2, damage
+        assert "is damaged" in one_line(finished)
+        assert "Traceback" not in finished.err
+
+
+def test_an_error_of_several_lines_is_one_line(run: Run) -> None:
+    finished = run("info", "no\nsuch\x1b[31mfolder")
+    assert finished.code == 2
+    assert "no such [31mfolder is no bundle" in one_line(finished)
+
+
+def test_an_interruption(run: Run, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("langchain_rerank_retriever.cli.search.run", interrupt)
+    finished = run("search", bundle, "x")
+    assert finished.code == 130
+    assert "Traceback" not in finished.err
+
+
+# ---------------------------------------------------------------- what reaches the terminal
+
+
+def test_control_characters_are_not_printed(run: Run, bundle: Path) -> None:
+    for options in ((), ("--explain",)):
+        finished = run("search", bundle, "hostilequery", "-k", 1, *options)
+        assert "hostile" in finished.out
+        assert "[bold]markup[/bold]" in finished.out
+        assert not set(finished.out) & set("\x1b\x07\x08\x9b\u202e\r")
+    finished = run("search", bundle, "hostilequery", "--json")
+    assert "\x1b" not in finished.out
+    assert json.loads(finished.out)["documents"][0]["page_content"].startswith("\x1b[31mred")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\x1b[31mb", "a [31mb"),
+        ("a\n\t b", "a b"),
+        ("a\u202eb\u200bc\ufeffd", "a b c d"),
+        ("고양이 café 🎉", "고양이 café 🎉"),
+        ("a\udcffb", "a b"),
+        ("", ""),
+        ("\x00", ""),
+    ],
+)
+def test_printable(text: str, shown: str) -> None:
+    assert printable(text) == shown
+    shown.encode()
+
+
+def test_nothing_found(capsys: pytest.CaptureFixture[str]) -> None:
+    print_documents([])
+    print_documents([Document(id=None, page_content="x" * 1000)])
+    out = capsys.readouterr().out
+    assert out.startswith("(nothing found)\n1. ")
+    assert max(map(len, out.splitlines())) < 180
+
+
+def test_a_table_in_a_pipe_is_as_wide_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["system", *(f"measure number {n}" for n in range(6))], [["[red]x[/red]", *["0.123"] * 6]])
+    out = capsys.readouterr().out
+    assert "measure number 5" in out
+    assert "[red]x[/red]" in out
+
+
+def command(*arguments: object) -> list[str]:
+    code = "from langchain_rerank_retriever.cli import main; main()"
+    return [sys.executable, "-c", code, *map(str, arguments)]
+
+
+def test_a_closed_pipe_is_quiet(bundle: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        finished = subprocess.run(
+            command("info", bundle, "--json"), stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+        )
+    finally:
+        os.close(writer)
+    assert finished.stderr == ""
+    assert finished.returncode != 2
+
+
+def test_a_process_of_its_own(bundle: Path) -> None:
+    """Nothing but data on standard output, nothing but our line on standard error."""
+    finished = subprocess.run(
+        command("search", bundle, "whale river", "--json"), capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0
+    assert json.loads(finished.stdout)["documents"][0]["id"] == "whale-river"
+    assert finished.stderr == ""
