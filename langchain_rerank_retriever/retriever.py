@@ -1,11 +1,8 @@
 """The retriever: recall, re-rank, blend, return."""
 
-import math
 import time
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from numbers import Integral, Real
 from typing import Any, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
@@ -16,28 +13,14 @@ from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 from pydantic import ConfigDict, PrivateAttr, ValidationError, field_validator
 
 from langchain_rerank_retriever import bundle
-from langchain_rerank_retriever.blend import Blend, BlendVariant
+from langchain_rerank_retriever.blend import Blend
 from langchain_rerank_retriever.errors import InvalidArgumentError
+from langchain_rerank_retriever.plan import Plan, checked_count, checked_threshold, make_plan
 from langchain_rerank_retriever.protocols import Explanation, RecallMode
 from langchain_rerank_retriever.ranking import explained, rank, returned_documents
-from langchain_rerank_retriever.recall import Candidate, RecallRequest, RecallSource, source_of
-from langchain_rerank_retriever.rescore import Rescored, arescore, check_reranker, gives_scores, rescore
+from langchain_rerank_retriever.recall import Candidate, source_of
+from langchain_rerank_retriever.rescore import Rescored, arescore, check_reranker, rescore
 from langchain_rerank_retriever.store import FaissStore
-
-RECALL_MODES = ("dense", "lexical", "hybrid")
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """One query with everything decided before any work is done."""
-
-    request: RecallRequest
-    source: RecallSource
-    variant: BlendVariant | None
-    k: int
-    score_threshold: float | None
-    started: float
-    deadline: float | None
 
 
 class RerankRetriever(BaseRetriever):
@@ -120,12 +103,12 @@ class RerankRetriever(BaseRetriever):
     @field_validator("k", "fetch_k", mode="before")
     @classmethod
     def _check_counts(cls, value: Any) -> int:
-        return _count("the value", value)
+        return checked_count("the value", value)
 
     @field_validator("score_threshold", mode="before")
     @classmethod
     def _check_threshold(cls, value: Any) -> float | None:
-        return _threshold(value)
+        return checked_threshold(value)
 
     @field_validator("timeout")
     @classmethod
@@ -194,44 +177,20 @@ class RerankRetriever(BaseRetriever):
         query: str,
         *,
         run_manager: CallbackManagerForRetrieverRun,  # noqa: ARG002  # its presence is how LangChain passes kwargs
-        k: int | None = None,
-        fetch_k: int | None = None,
-        filter: Any = None,  # noqa: A002
-        recall_mode: RecallMode | None = None,
-        score_threshold: float | None = None,
         verbose: bool = False,  # noqa: ARG002  # LangChain hands its own argument on
+        **arguments: Any,
     ) -> list[Document]:
-        explanation = self.explain(
-            query,
-            k=k,
-            fetch_k=fetch_k,
-            filter=filter,
-            recall_mode=recall_mode,
-            score_threshold=score_threshold,
-        )
-        return list(explanation.documents)
+        return list(self.explain(query, **arguments).documents)
 
     async def _aget_relevant_documents(
         self,
         query: str,
         *,
         run_manager: AsyncCallbackManagerForRetrieverRun,  # noqa: ARG002
-        k: int | None = None,
-        fetch_k: int | None = None,
-        filter: Any = None,  # noqa: A002
-        recall_mode: RecallMode | None = None,
-        score_threshold: float | None = None,
         verbose: bool = False,  # noqa: ARG002
+        **arguments: Any,
     ) -> list[Document]:
-        explanation = await self.aexplain(
-            query,
-            k=k,
-            fetch_k=fetch_k,
-            filter=filter,
-            recall_mode=recall_mode,
-            score_threshold=score_threshold,
-        )
-        return list(explanation.documents)
+        return list((await self.aexplain(query, **arguments)).documents)
 
     def _plan(
         self,
@@ -241,46 +200,30 @@ class RerankRetriever(BaseRetriever):
         filter_: Any,
         recall_mode: RecallMode | None,
         score_threshold: float | None,
-    ) -> _Plan:
-        _check_query(query)
-        k = _count("k", self.k if k is None else k)
-        fetch_k = _count("fetch_k", self.fetch_k if fetch_k is None else fetch_k)
-        mode = self.recall_mode if recall_mode is None else recall_mode
-        if mode not in (None, *RECALL_MODES):
-            raise InvalidArgumentError(f"recall_mode must be one of {RECALL_MODES} or None, got {mode!r}.")
-        threshold = _threshold(self.score_threshold if score_threshold is None else score_threshold)
-        source = source_of(self.recall)
-        variant = self._variant(source)
-        self._warn_of_threshold(threshold, variant)
-        request = RecallRequest(
-            query=query,
-            fetch_k=max(k, fetch_k),
-            mode=mode,
-            filter=filter_,
-            stage_scores=frozenset() if variant is None else source.stage_scores & variant.features,
-            fusion=None if self.blend is None else self.blend.fusion,
+    ) -> Plan:
+        plan = make_plan(
+            query,
+            source=source_of(self.recall),
+            reranker=self.reranker,
+            blend=self.blend,
+            k=self.k if k is None else k,
+            fetch_k=self.fetch_k if fetch_k is None else fetch_k,
+            filter_=filter_,
+            recall_mode=self.recall_mode if recall_mode is None else recall_mode,
+            score_threshold=self.score_threshold if score_threshold is None else score_threshold,
+            timeout=self.timeout,
         )
-        deadline = None if self.timeout is None else time.monotonic() + self.timeout
-        return _Plan(request, source, variant, k, threshold, time.perf_counter(), deadline)
-
-    def _variant(self, source: RecallSource) -> BlendVariant | None:
-        if self.blend is None or (self.reranker is not None and not gives_scores(self.reranker)):
-            return None
-        available = {*source.stage_scores, *(("rerank",) if self.reranker is not None else ())}
-        return self.blend.variant_for(available)
-
-    def _warn_of_threshold(self, threshold: float | None, variant: BlendVariant | None) -> None:
-        if threshold is None or variant is not None or self._warned:
-            return
-        self._warned = True
-        warnings.warn(
-            "score_threshold is compared with a score that has no fixed scale: this retriever has no fitted "
-            "blend. Tune it with tune(), which makes relevance_score a probability.",
-            stacklevel=4,
-        )
+        if plan.score_threshold is not None and plan.variant is None and not self._warned:
+            self._warned = True
+            warnings.warn(
+                "score_threshold is compared with a score that has no fixed scale: this retriever has no fitted "
+                "blend. Tune it with tune(), which makes relevance_score a probability.",
+                stacklevel=3,
+            )
+        return plan
 
     def _finish(
-        self, plan: _Plan, candidates: Sequence[Candidate], rescored: Rescored | None, recalled: float
+        self, plan: Plan, candidates: Sequence[Candidate], rescored: Rescored | None, recalled: float
     ) -> Explanation:
         reranked = time.perf_counter()
         ranking = rank(candidates, rescored, plan.variant)
@@ -416,31 +359,3 @@ class RerankRetriever(BaseRetriever):
     def report(self) -> dict[str, Any] | None:
         """The report of the tuning run that made this retriever, None where there was none."""
         return self._report
-
-
-def _count(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise InvalidArgumentError(f"{name} must be a whole number of at least 1, got {value!r}.")
-    return int(value)
-
-
-def _threshold(value: Any) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, Real) or math.isnan(value):
-        raise InvalidArgumentError(f"score_threshold must be a number or None, got {value!r}.")
-    return float(value)
-
-
-def _check_query(query: Any) -> None:
-    if not isinstance(query, str):
-        raise InvalidArgumentError(f"A query must be a str, got {type(query).__name__}.")
-    if not query.strip():
-        raise InvalidArgumentError("The query is blank; expected some text to search for.")
-    try:
-        query.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidArgumentError(
-            f"The query cannot be written as UTF-8: it holds a lone surrogate at position {error.start}. "
-            "Decode the text with errors='replace'."
-        ) from error
