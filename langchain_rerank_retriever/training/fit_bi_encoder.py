@@ -63,6 +63,7 @@ def fit_bi_encoder(
 
     schedule = Schedule(budget, on_progress)
     switch_off_dropout(model)
+    model.model_card_data.generate_widget_examples = False  # for a card that is not written
     served_tokens = model.max_seq_length
     model.max_seq_length = min(TRAIN_TOKENS, served_tokens or TRAIN_TOKENS)
     prompts = {"query": query_prompt, "passage": document_prompt}
@@ -86,7 +87,7 @@ def fit_bi_encoder(
         )
         fitted = run(trainer, schedule)
     model.max_seq_length = served_tokens
-    model.save(str(folder))
+    model.save_pretrained(str(folder), create_model_card=False)
     return fitted
 
 

@@ -89,6 +89,7 @@ def fit_cross_encoder(
 
     schedule = Schedule(budget, on_progress)
     switch_off_dropout(model)
+    model.model_card_data.generate_widget_examples = False  # for a card that is not written
     with tempfile.TemporaryDirectory() as scratch:
         trainer = CrossEncoderTrainer(
             model=model,
@@ -110,5 +111,5 @@ def fit_cross_encoder(
             loss=ListNetLoss(model, mini_batch_size=-1),
         )
         fitted = run(trainer, schedule)
-    model.save(str(folder))
+    model.save_pretrained(str(folder), create_model_card=False)
     return fitted
