@@ -49,7 +49,8 @@ def bi_encoder(language_model: Path, tmp_path_factory: pytest.TempPathFactory) -
 
     folder = tmp_path_factory.mktemp("bi-encoder")
     modules = [Transformer(str(language_model)), Pooling(32, "mean")]
-    SentenceTransformer(modules=modules, device="cpu").save(str(folder))
+    model = SentenceTransformer(modules=modules, device="cpu")
+    model.save_pretrained(str(folder), create_model_card=False)
     return folder
 
 

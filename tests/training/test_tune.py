@@ -260,14 +260,13 @@ def test_an_earlier_bundle_is_replaced(
     assert len(RerankRetriever.load_local(tmp_path / "bundle", read_only=True).recall) == 61
 
 
-@pytest.mark.parametrize("seed", [0, 1])
 def test_nothing_harmful_is_promoted(
-    seed: int, documents: list[Document], questions: Rows, bi_encoder: Path, tmp_path: Path
+    documents: list[Document], questions: Rows, bi_encoder: Path, tmp_path: Path
 ) -> None:
     """Answers at random: there is nothing to learn, and what is chosen is not worse than the untuned."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     rows = [{**row, "document_id": str(documents[rng.integers(60)].id)} for row in questions]
-    result = tune(documents, rows, embeddings=bi_encoder, output_dir=tmp_path / "bundle", steps=2, seed=seed)
+    result = tune(documents, rows, embeddings=bi_encoder, output_dir=tmp_path / "bundle", steps=2)
     data = check_report(result)
     values = {system["name"]: system["measures"]["nDCG@10"] for system in data["systems"]}
     assert values[data["chosen"]] >= values["base"]
