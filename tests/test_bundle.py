@@ -217,6 +217,24 @@ def test_sentence_transformers_loads_both_models(
     np.testing.assert_allclose(scorer.score(pairs), logits, atol=1e-4)
 
 
+def test_the_scores_of_an_answer_are_those_of_sentence_transformers(
+    saved: Path, retriever: RerankRetriever
+) -> None:
+    import torch
+    from sentence_transformers import CrossEncoder, SentenceTransformer, util
+
+    bi_encoder = SentenceTransformer(str(saved / "bi_encoder"), device="cpu")
+    cross_encoder = CrossEncoder(str(saved / "cross_encoder"), device="cpu")
+    for query in QUERIES:
+        rows = retriever.explain(query, fetch_k=6, k=6).candidates
+        texts = [row.document.page_content for row in rows]
+        cosines = util.cos_sim(bi_encoder.encode(query), bi_encoder.encode(texts))[0]
+        logits = cross_encoder.predict([(query, text) for text in texts], activation_fn=torch.nn.Identity())
+        np.testing.assert_allclose([row.dense_score for row in rows], cosines, atol=1e-5)
+        np.testing.assert_allclose([row.rerank_score for row in rows], logits, atol=1e-4)
+        assert {row.truncated for row in rows} == {False}
+
+
 def test_what_lies_in_it(saved: Path) -> None:
     names = {path.name for path in saved.iterdir()}
     assert names == {"bundle.json", "bi_encoder", "cross_encoder", "store"}
