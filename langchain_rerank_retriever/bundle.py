@@ -25,8 +25,8 @@ from langchain_rerank_retriever.blend import Blend
 from langchain_rerank_retriever.cross_encoder import CrossEncoderScorer
 from langchain_rerank_retriever.embeddings import PooledEmbeddings
 from langchain_rerank_retriever.errors import FormatError, InvalidArgumentError, StorageError
+from langchain_rerank_retriever.files import sync
 from langchain_rerank_retriever.store import FaissStore
-from langchain_rerank_retriever.store.files import sync
 
 BUNDLE_FORMAT = 1
 MANIFEST = "bundle.json"

@@ -1,12 +1,10 @@
 """Writing a model's folder whole or not at all."""
 
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from langchain_rerank_retriever.errors import InvalidArgumentError, StorageError
-from langchain_rerank_retriever.runtime.loading import quiet
+from langchain_rerank_retriever.files import is_missing_or_empty, move_into_place, scratch_folder
 
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel
@@ -25,20 +23,12 @@ def save_atomically(model: "BaseModel", folder: str | Path) -> Path:
     target = Path(folder).expanduser().absolute()
     check_free(target)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    except OSError as error:
-        raise StorageError(f"The folder '{target}' cannot be made ({error}).") from error
-    try:
-        building.chmod(0o755)
-        with quiet():
-            model.save_pretrained(str(building), create_model_card=False)
-        # Replaces an empty folder; fails on one that another process has filled meanwhile.
-        building.rename(target)
+        with scratch_folder(target) as scratch:
+            model.save_pretrained(str(scratch), create_model_card=False)
+            # Replaces an empty folder; fails on one that another process has filled meanwhile.
+            move_into_place(scratch, target)
     except OSError as error:
         raise StorageError(f"The model cannot be saved to '{target}' ({error}).") from error
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
     return target
 
 
@@ -48,8 +38,7 @@ def check_free(target: Path) -> None:
     Raises:
         InvalidArgumentError: A file, or a folder that is not empty.
     """
-    if target.is_file() or (target.is_dir() and any(target.iterdir())):
+    if not is_missing_or_empty(target):
         raise InvalidArgumentError(
-            f"'{target}' exists and is not empty. Expected a new or empty folder: choose another, or remove "
-            "it first."
+            f"'{target}' exists and is not empty. Expected a new or empty folder: choose another, or remove it first."
         )

@@ -3,9 +3,10 @@
 import shutil
 from pathlib import Path
 
+from langchain_rerank_retriever import files
 from langchain_rerank_retriever.errors import FormatError, StorageError
 
-from . import files, schema
+from . import schema
 from .connections import SQLITE_ERRORS, Connections, connect, storage_error
 from .forking import at_work
 

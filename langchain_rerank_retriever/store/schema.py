@@ -5,9 +5,9 @@ import sqlite3
 import time
 from pathlib import Path
 
+from langchain_rerank_retriever import files
 from langchain_rerank_retriever.errors import FormatError, InvalidArgumentError, StorageError
 
-from . import files
 from .connections import BUSY_SECONDS, SQLITE_ERRORS, Connections, connect, storage_error
 from .forking import at_work
 from .lexical import TERMS, TOKENIZER

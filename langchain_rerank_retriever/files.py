@@ -51,7 +51,7 @@ def move_into_place(scratch: Path, target: Path) -> None:
         scratch: A folder whose files are complete; they are synced here.
         target: Missing or an empty folder, on the same file system.
     """
-    for file in scratch.iterdir():
+    for file in scratch.rglob("*"):
         sync(file)
     # mkdtemp makes a folder for its owner alone; what it becomes follows the user's umask like any other.
     umask = os.umask(0)
