@@ -1,8 +1,8 @@
 """The few shapes that rooms on one floor share, so that siblings need not import each other."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from langchain_core.documents import Document
@@ -133,7 +133,6 @@ class Explanation:
     candidates: tuple[ExplainedCandidate, ...]
     seconds: Mapping[str, float]
     relevance_kind: RelevanceKind
-    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Explainer(Protocol):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from langchain_rerank_retriever.blend import Blend, Feature
+from langchain_rerank_retriever.blend import Blend, BlendVariant, Feature
 from langchain_rerank_retriever.evaluation.judge import Judge
 from langchain_rerank_retriever.training.fit_blend import LEAST_QUERIES, MEASURE, Qrels, Tables, fit_blend
 from langchain_rerank_retriever.training.stages import System, served_order
@@ -84,15 +84,22 @@ def systems(blend: Blend | None, *, depth: int, reranked: bool) -> dict[str, Sys
         TUNED: System(TUNED, "tuned"),
     }
     if blend is not None:
-        found[TUNED_HYBRID] = System(TUNED_HYBRID, "serving", mode="hybrid", fusion=blend.fusion)
+        both = _variant_over(blend, frozenset({"dense", "lexical"}))
+        found[TUNED_HYBRID] = System(
+            TUNED_HYBRID, "serving", mode="hybrid", fusion=blend.fusion, variant=both
+        )
     if reranked:
         found[CROSS_ENCODER] = System(CROSS_ENCODER, "serving", depth=depth, reranked=True)
-        full = None if blend is None else blend.variant_for(("rerank", "dense", "lexical"))
-        if blend is not None and full is not None and "rerank" in full.features:
+        full = None if blend is None else _variant_over(blend, frozenset({"rerank", "dense", "lexical"}))
+        if blend is not None and full is not None:
             found[BLENDED] = System(
                 BLENDED, "serving", "hybrid", depth, reranked=True, fusion=blend.fusion, variant=full
             )
     return found
+
+
+def _variant_over(blend: Blend, features: frozenset[Feature]) -> BlendVariant | None:
+    return next((variant for variant in blend.variants if variant.features == features), None)
 
 
 def rankings(found: Mapping[str, System], held_out: HeldOut) -> dict[str, dict[str, list[str]]]:
