@@ -254,8 +254,7 @@ def _save_model(
 
 
 def _asked_precision(model: PooledEmbeddings | CrossEncoderScorer) -> str:
-    asked = str(model._settings["precision"])
-    return asked if asked in _PORTABLE_PRECISIONS else "auto"
+    return model.asked_precision if model.asked_precision in _PORTABLE_PRECISIONS else "auto"
 
 
 def _save_embeddings(

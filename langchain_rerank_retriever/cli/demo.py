@@ -46,7 +46,9 @@ def run(packages: Sequence[str] | None, *, minutes: float, output: Path, k: int,
     model = _language_model()
     typer.echo("Reading the documentation of the installed packages ...", err=True)
     corpus = walk_packages(packages or PACKAGES)
-    train, held_out = split_by_module(corpus, held_out=HELD_OUT_QUERIES)
+    # A small package has fewer queries than that; two thirds of them are to be trained on.
+    held = min(HELD_OUT_QUERIES, max(1, len(corpus.queries) // 3))
+    train, held_out = split_by_module(corpus, held_out=held)
     typer.echo(
         f"{len(corpus.documents)} documents, {len(train)} queries to tune on, {len(held_out)} to judge by, "
         "of other modules.",

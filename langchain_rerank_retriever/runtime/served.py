@@ -127,6 +127,11 @@ class ServedModel:
         """The number type that was chosen for the language model, for instance ``"bfloat16"``."""
         return self._precision
 
+    @property
+    def asked_precision(self) -> str:
+        """The number type that the constructor was asked for, ``"auto"`` where it was left to choose."""
+        return str(self._settings["precision"])
+
     def load_trainable(self) -> "BaseModel":
         """Load a fresh model for training."""
         raise NotImplementedError

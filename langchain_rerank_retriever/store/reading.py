@@ -176,6 +176,14 @@ class ReadableStore(VectorStore):
         """
         return verify(self._engine, deep=deep)
 
+    def __copy__(self) -> Self:
+        """Return itself: a store is a service, not a value."""
+        return self
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        """Return itself, see `__copy__`; so retrievers over a store can be copied."""
+        return self
+
     def close(self) -> None:
         """Let go of files and memory; may be called again. Everything else then raises ClosedError."""
         self._engine.close()

@@ -2,8 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
 from langchain_core.documents import Document
 
@@ -44,13 +42,11 @@ def corpus_of(documents: Iterable[Document]) -> dict[str, Document]:
     return corpus
 
 
-def build_store(documents: Sequence[Document], embeddings: Any, folder: Path, update: Update) -> FaissStore:
-    """Index the documents in a new folder, telling the finished share on the way."""
-    store = FaissStore(embeddings, path=folder)
+def fill_store(store: FaissStore, documents: Sequence[Document], update: Update) -> None:
+    """Index the documents, telling the finished share on the way."""
     for start in range(0, len(documents), INDEX_CHUNK):
         store.add_documents(list(documents[start : start + INDEX_CHUNK]))
         update(min(1.0, (start + INDEX_CHUNK) / len(documents)))
-    return store
 
 
 def recall_tables(store: FaissStore, queries: dict[str, str], update: Update) -> dict[str, StageTable]:

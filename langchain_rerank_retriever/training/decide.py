@@ -20,6 +20,7 @@ from langchain_rerank_retriever.training.systems import (
     fit_systems,
     rankings,
 )
+from langchain_rerank_retriever.training.systems import systems as all_systems
 
 MEASURES = (MEASURE, "Success@1", "Success@10", "RR@10", "R@100")
 
@@ -54,7 +55,8 @@ def decide(
     """Fit, choose and judge.
 
     Args:
-        dev: Held-out queries to fit and decide by. Each is answered with weights that were fitted without it.
+        dev: Held-out queries to fit and decide by. Each is answered with a blend that was fitted without it; only
+            the one weight of `fusion` and the choice of depth have seen all of them.
         test: Queries for the report alone; None reports the cross-fitted figures of `dev`.
         depth: How many candidates the cross-encoder scored.
         reranked: Whether there is a cross-encoder.
@@ -63,7 +65,8 @@ def decide(
     """
     fit = partial(fit_systems, depth=depth, reranked=reranked, fusion=fusion)
     blend, systems = fit(dev)
-    answers = cross_fitted(dev, lambda some: fit(some)[1], seed=seed)
+    unfitted = all_systems(None, depth=depth, reranked=reranked)
+    answers = cross_fitted(dev, lambda some: fit(some)[1], unfitted=unfitted, seed=seed)
     judge = Judge(dev.qrels, MEASURES)
     order = [name for name in ORDER if name in answers and name in systems]
     evaluations = {name: judge(answers[name], name=name) for name in order}

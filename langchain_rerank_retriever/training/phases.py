@@ -1,5 +1,6 @@
 """The phases of a tuning run, in order."""
 
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from langchain_rerank_retriever.evaluation import compare
 from langchain_rerank_retriever.evaluation.judge import Judge
 from langchain_rerank_retriever.retriever import RerankRetriever
 from langchain_rerank_retriever.store import FaissStore
-from langchain_rerank_retriever.training.corpus import build_store, recall_tables
+from langchain_rerank_retriever.training.corpus import fill_store, recall_tables
 from langchain_rerank_retriever.training.decide import Fusion, Outcome, decide
 from langchain_rerank_retriever.training.encoders import (
     Trainee,
@@ -56,10 +57,12 @@ class Tuning:
         plan: The promised time.
         phases: Times and shows the phases.
         work: A folder for what is made on the way; the caller removes it.
+        opened: Closes the stores and models that are opened on the way, however the run ends.
     """
 
-    def __init__(self, inputs: Inputs, plan: Plan, phases: Phases, work: Path) -> None:
+    def __init__(self, inputs: Inputs, plan: Plan, phases: Phases, work: Path, opened: ExitStack) -> None:
         self._inputs, self._plan, self._phases, self._work = inputs, plan, phases, work
+        self._opened = opened
         self._texts, self._queries = inputs.texts, inputs.queries
         self._training: dict[str, Any] = {}
 
@@ -83,7 +86,8 @@ class Tuning:
 
     def _index(self, label: str, encoder: PooledEmbeddings) -> tuple[FaissStore, Tables]:
         with self._phases.phase(f"index, {label}") as update:
-            store = build_store(list(self._inputs.corpus.values()), encoder, self._work / label, update)
+            store = self._opened.enter_context(FaissStore(encoder, path=self._work / label))
+            fill_store(store, list(self._inputs.corpus.values()), update)
         with self._phases.phase(f"recall, {label}") as update:
             return store, recall_tables(store, self._queries, update)
 
@@ -95,6 +99,7 @@ class Tuning:
         trainee = Trainee(self._work / "bi_encoder", budget, self._inputs.seed)
         with self._phases.phase("train bi-encoder") as update:
             tuned, fitted = train_bi_encoder(encoder, self._inputs.train, self._texts, trainee, update)
+        self._opened.enter_context(tuned)
         self._training["bi_encoder"] = asdict(fitted) | {"seconds": self._seconds("train bi-encoder")}
         return tuned
 
@@ -108,6 +113,7 @@ class Tuning:
         with self._phases.phase("train cross-encoder") as update:
             folder = self._work / "bi_encoder"
             scorer, fitted = train_cross_encoder(reranker, folder, lists, trainee(), update)
+        self._opened.enter_context(scorer)
         self._training["cross_encoder"] = asdict(fitted) | {"seconds": self._seconds("train cross-encoder")}
         return scorer
 
@@ -170,7 +176,6 @@ class Tuning:
         report = self._report(outcome, latency)
         with self._phases.phase("save the bundle"):
             retrievers[outcome.chosen].with_report(report.to_dict()).save_local(target)
-        parts.close()
         return TuningResult(report, RerankRetriever.load_local(target), target)
 
     def _report(self, outcome: Outcome, latency: dict[str, dict[str, float]]) -> TuningReport:
@@ -227,10 +232,3 @@ class _Parts:
             recall_mode=system.mode,
             blend=blend_of(system.name, blend),
         )
-
-    def close(self) -> None:
-        """Close what the bundle has its own copy of."""
-        for store in {id(store): store for store in (self.base_store, self.tuned_store)}.values():
-            store.close()
-        if self.scorer is not None:
-            self.scorer.close()

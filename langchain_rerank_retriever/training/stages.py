@@ -2,7 +2,8 @@
 
 Pair scores do not depend on each other, so one scoring of each query's candidates gives the answer of every
 combination of recall mode, depth and weights. `served_order` follows the retriever's own steps with its own
-functions; a test holds the two together.
+functions; a test holds the two together. They differ where BM25 scores are equal: such documents are in dense
+order here, and in order of insertion in the store.
 """
 
 from collections.abc import Callable, Mapping, Sequence

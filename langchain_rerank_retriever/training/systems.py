@@ -111,19 +111,24 @@ def rankings(found: Mapping[str, System], held_out: HeldOut) -> dict[str, dict[s
 
 
 def cross_fitted(
-    held_out: HeldOut, fit: Callable[[HeldOut], Mapping[str, System]], *, seed: int
+    held_out: HeldOut,
+    fit: Callable[[HeldOut], Mapping[str, System]],
+    *,
+    unfitted: Mapping[str, System],
+    seed: int,
 ) -> dict[str, dict[str, list[str]]]:
     """Let every system answer each held-out query with weights that were fitted without it.
 
     Args:
         held_out: All held-out queries.
         fit: Fits systems on a part of them.
+        unfitted: The systems that need no fitting; the only ones that answer where the queries are too few to leave
+            some out and still fit.
         seed: Of the division into folds.
     """
     keys = [str(key) for key in np.random.default_rng(seed).permutation(sorted(held_out.qrels))]
-    # Too few queries to leave a fold out and still fit: nothing is fitted, so nothing can leak.
     if len(keys) * (FOLDS - 1) / FOLDS < LEAST_QUERIES:
-        return rankings(fit(held_out), held_out)
+        return rankings(unfitted, held_out)
     merged: dict[str, dict[str, list[str]]] = {}
     for fold in range(FOLDS):
         inside = keys[fold::FOLDS]

@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ from langchain_core.documents import Document
 
 from langchain_rerank_retriever import bundle
 from langchain_rerank_retriever.embeddings import PooledEmbeddings
+from langchain_rerank_retriever.errors import InvalidArgumentError
 from langchain_rerank_retriever.training.corpus import corpus_of
 from langchain_rerank_retriever.training.data import read_training_data
 from langchain_rerank_retriever.training.encoders import check_start
@@ -32,6 +34,7 @@ def tune(
     minutes: float | None = None,
     steps: int | None = None,
     seed: int = 0,
+    resume: bool = False,
     held_out: Any = None,
     unknown_passages: Literal["refuse", "add"] = "refuse",
     show_progress: bool = False,
@@ -52,6 +55,7 @@ def tune(
             longer.
         steps: Instead of minutes: optimiser steps of each encoder. Equal steps and seed give equal models on a CPU.
         seed: Of splitting, drawing and training.
+        resume: Not in this version; a killed run leaves the earlier bundle as it was and is started anew.
         held_out: Data in any of the same forms that only the report's figures come from. None: a fifth of the
             training queries (at most 300, split by `group`) is held out, and whatever is fitted on them is
             cross-fitted.
@@ -67,6 +71,8 @@ def tune(
         InvalidArgumentError: If an argument is out of range.
         ModelLoadError: If a model cannot be loaded.
     """
+    if resume:
+        raise InvalidArgumentError("resume=True is not in this version. Leave it out to tune from the start.")
     plan = Plan.of(minutes, steps, default_minutes=DEFAULT_MINUTES)
     check_start(reranker)
     target = Path(output_dir).resolve()
@@ -76,12 +82,13 @@ def tune(
     corpus |= {str(document.id): document for document in data.added}
     test = None if held_out is None else read_training_data(held_out, corpus, beir_split="test")
     train, dev = split_by_group(data, seed=seed)
-    encoder = embeddings if isinstance(embeddings, PooledEmbeddings) else PooledEmbeddings(embeddings)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{target.name}.tuning-", dir=target.parent))
-    try:
-        with Phases(show=show_progress) as phases:
-            inputs = Inputs(corpus, train, dev, test, seed)
-            return Tuning(inputs, plan, phases, work).run(encoder, reranker, target)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    with ExitStack() as opened:
+        encoder = embeddings
+        if not isinstance(embeddings, PooledEmbeddings):
+            encoder = opened.enter_context(PooledEmbeddings(embeddings))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{target.name}.tuning-", dir=target.parent))
+        opened.callback(shutil.rmtree, work, ignore_errors=True)
+        phases = opened.enter_context(Phases(show=show_progress))
+        inputs = Inputs(corpus, train, dev, test, seed)
+        return Tuning(inputs, plan, phases, work, opened).run(encoder, reranker, target)

@@ -224,7 +224,10 @@ def test_cross_fitting_never_fits_on_what_it_answers(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(systems_module, "rankings", watched)
     merged = cross_fitted(
-        data, spy(fitted, lambda _: {BASE: System(BASE), TUNED: System(TUNED, "tuned")}), seed=3
+        data,
+        spy(fitted, lambda _: {BASE: System(BASE), TUNED: System(TUNED, "tuned")}),
+        unfitted={},
+        seed=3,
     )
     assert len(fitted) == len(answered) == 5
     for part, keys in zip(fitted, answered, strict=True):
@@ -243,27 +246,17 @@ def test_cross_fitting_answers_with_the_weights_of_its_fold() -> None:
         # Re-ranks nothing but what it was not fitted on.
         return {BASE: System(BASE, depth=len(part.qrels))}
 
-    assert all(len(ranked) == 32 for ranked in cross_fitted(data, fit, seed=0)[BASE].values())
+    assert all(len(ranked) == 32 for ranked in cross_fitted(data, fit, unfitted={}, seed=0)[BASE].values())
 
 
-@pytest.mark.parametrize(
-    "queries",
-    [
-        6,
-        LEAST_QUERIES - 1,
-        pytest.param(
-            LEAST_QUERIES + 2,
-            marks=pytest.mark.xfail(
-                strict=False, reason="20 to 24 queries are answered with their own weights"
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("queries", [6, LEAST_QUERIES - 1, LEAST_QUERIES + 2])
 def test_few_queries_are_answered_without_fitted_weights(queries: int) -> None:
     data = held_out(SIGNAL, queries=queries)
+    unfitted = systems(None, depth=30, reranked=True)
     fit = partial(fit_systems, depth=30, reranked=True, fusion=None)
-    merged = cross_fitted(data, lambda part: fit(part)[1], seed=0)
+    merged = cross_fitted(data, lambda part: fit(part)[1], unfitted=unfitted, seed=0)
     assert list(merged) == [BASE, BM25, HYBRID, TUNED, CROSS_ENCODER]
+    assert merged == systems_module.rankings(unfitted, data)
 
 
 def test_a_system_that_some_folds_lack_is_left_out() -> None:
@@ -274,7 +267,7 @@ def test_a_system_that_some_folds_lack_is_left_out() -> None:
         calls.append(part)
         return {BASE: System(BASE)} | ({HYBRID: System(HYBRID)} if len(calls) > 1 else {})
 
-    assert list(cross_fitted(data, fit, seed=0)) == [BASE]
+    assert list(cross_fitted(data, fit, unfitted={}, seed=0)) == [BASE]
 
 
 def test_depth_curve() -> None:

@@ -294,7 +294,7 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         pytest.fail("work was begun before the arguments were checked")
 
-    monkeypatch.setattr(phases, "build_store", fail)
+    monkeypatch.setattr(phases, "fill_store", fail)
     monkeypatch.setattr(encoders, "fit_bi_encoder", fail)
 
 
