@@ -14,7 +14,9 @@ from scipy.special import expit
 from langchain_rerank_retriever.errors import FormatError
 from langchain_rerank_retriever.recall.fusion import Floats, weighted_sum
 
-Feature = Literal["rerank", "dense", "lexical"]
+#: `recall` is the score of fitted hybrid recall: the weighted sum of dense and lexical scores, each standardised over
+#: everything that was recalled, of which the candidates are the best. With all weight on it, the order is recall's own.
+Feature = Literal["rerank", "recall", "dense", "lexical"]
 BLEND_FORMAT = 1
 
 
@@ -70,6 +72,7 @@ class Blend:
 
     def variant_for(self, available: Iterable[str]) -> BlendVariant | None:
         """Pick the variant that uses most of the available scores, None where none fits."""
+        # Of two that use as many, the first.
         fitting = [variant for variant in self.variants if variant.features <= set(available)]
         return max(fitting, key=lambda variant: len(variant.features), default=None)
 

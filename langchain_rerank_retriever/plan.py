@@ -61,23 +61,31 @@ def make_plan(
     if recall_mode not in (None, *RECALL_MODES):
         raise InvalidArgumentError(f"recall_mode must be one of {RECALL_MODES} or None, got {recall_mode!r}.")
     threshold = checked_threshold(score_threshold)
-    variant = _variant(source, reranker, blend)
+    variant = _variant(source, reranker, blend, recall_mode)
     request = RecallRequest(
         query=query,
         fetch_k=max(k, fetch_k),
         mode=recall_mode,
         filter=filter_,
-        stage_scores=frozenset() if variant is None else source.stage_scores & variant.features,
+        stage_scores=frozenset() if variant is None else source.stage_scores & set(variant.features),
         fusion=None if blend is None else blend.fusion,
     )
     deadline = None if timeout is None else time.monotonic() + timeout
     return Plan(request, source, variant, k, threshold, time.perf_counter(), deadline)
 
 
-def _variant(source: RecallSource, reranker: Any, blend: Blend | None) -> BlendVariant | None:
+def _variant(
+    source: RecallSource, reranker: Any, blend: Blend | None, recall_mode: RecallMode | None
+) -> BlendVariant | None:
     if blend is None or (reranker is not None and not gives_scores(reranker)):
         return None
-    return blend.variant_for({*source.stage_scores, *(("rerank",) if reranker is not None else ())})
+    available: set[str] = set(source.stage_scores)
+    if reranker is not None:
+        available.add("rerank")
+    # Any other recall score is on another scale than the one that was fitted, or on none.
+    if recall_mode == "hybrid" and blend.fusion is not None and "lexical" in source.stage_scores:
+        available.add("recall")
+    return blend.variant_for(available)
 
 
 def checked_count(name: str, value: Any) -> int:

@@ -78,6 +78,7 @@ def _stage_columns(
     candidates: Sequence[Candidate], rerank: Floats | None, places: NDArray[np.intp]
 ) -> Mapping[str, Floats]:
     columns = {
+        "recall": _column([candidate.recall_score for candidate in candidates])[places],
         "dense": _column([candidate.dense_score for candidate in candidates])[places],
         "lexical": _column([candidate.lexical_score for candidate in candidates])[places],
     }

@@ -95,15 +95,11 @@ def fit_blend(
     hybrid = System("", mode="hybrid", fusion=fusion)
     wanted: list[tuple[tuple[Feature, ...], System]] = []
     if all(table.rerank is not None for table in tables.values()):
-        wanted += [
-            (("rerank",), System("", depth=depth, reranked=True)),
-            (("rerank", "dense"), System("", depth=depth, reranked=True)),
-            (
-                ("rerank", "dense", "lexical"),
-                System("", mode="hybrid", fusion=fusion, depth=depth, reranked=True),
-            ),
-        ]
-    wanted += [(("dense",), System("")), (("dense", "lexical"), hybrid)]
+        dense = System("", depth=depth, reranked=True)
+        wanted += [(("rerank",), dense), (("rerank", "dense"), dense)]
+        # Before the other one over two stages: where both can be used, the first is.
+        wanted.insert(1, (("rerank", "recall"), replace(hybrid, depth=depth, reranked=True)))
+    wanted += [(("recall",), hybrid), (("dense",), System(""))]
     variants = [fit_variant(tables, qrels, features, system) for features, system in wanted]
     return Blend(tuple(variant for variant in variants if variant is not None), fusion)
 

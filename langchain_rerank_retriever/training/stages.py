@@ -23,6 +23,9 @@ from langchain_rerank_retriever.recall.store import HYBRID_DEPTH
 RECALL_DEPTH = HYBRID_DEPTH
 
 
+Places = np.ndarray[Any, np.dtype[np.intp]]
+
+
 @dataclass(frozen=True, slots=True)
 class StageTable:
     """One query's candidates: the union of the first 100 of dense and of lexical recall.
@@ -39,7 +42,7 @@ class StageTable:
     lexical: Floats
     rerank: Floats | None = None
 
-    def top(self, side: str, depth: int) -> np.ndarray[Any, np.dtype[np.intp]]:
+    def top(self, side: str, depth: int) -> Places:
         """Return the places of the first `depth` candidates of one side's own list, best first."""
         scores = self.dense if side == "dense" else self.lexical
         best = best_first(scores)[:depth]
@@ -103,7 +106,7 @@ def with_rerank(
         score: The cross-encoder.
         recalls: Every candidate that one of these recalls is scored.
     """
-    places = np.unique(np.concatenate([_recalled(table, system) for system in recalls]))
+    places = np.unique(np.concatenate([_recalled(table, system)[0] for system in recalls]))
     rerank = np.full(len(table.ids), np.nan)
     if places.size:
         rerank[places] = score([(query, texts[table.ids[place]]) for place in places])
@@ -112,11 +115,11 @@ def with_rerank(
 
 def served_order(table: StageTable, system: System) -> list[str]:
     """Return the document ids that the system answers with, best first."""
-    places = _recalled(table, system)
+    places, recall = _recalled(table, system)
     if places.size == 0:
         return []
     if system.variant is not None:
-        blended = system.variant.blended(_columns(table, places))
+        blended = system.variant.blended(_columns(table, places, recall))
         places = places[best_first(blended)]
     elif system.reranked and table.rerank is not None:
         places = places[best_first(table.rerank[places])]
@@ -125,31 +128,31 @@ def served_order(table: StageTable, system: System) -> list[str]:
 
 def blended_scores(table: StageTable, system: System) -> tuple[list[str], Floats]:
     """Return the candidates of a blended system with their blended scores, in recall order."""
-    places = _recalled(table, system)
+    places, recall = _recalled(table, system)
     if places.size == 0 or system.variant is None:
         return [], np.empty(0)
-    return [table.ids[place] for place in places], system.variant.blended(_columns(table, places))
+    return [table.ids[place] for place in places], system.variant.blended(_columns(table, places, recall))
 
 
-def _columns(table: StageTable, places: np.ndarray[Any, np.dtype[np.intp]]) -> dict[str, Floats]:
-    columns = {"dense": table.dense[places], "lexical": table.lexical[places]}
+def _columns(table: StageTable, places: Places, recall: Floats) -> dict[str, Floats]:
+    columns = {"recall": recall, "dense": table.dense[places], "lexical": table.lexical[places]}
     if table.rerank is not None:
         columns["rerank"] = table.rerank[places]
     return columns
 
 
-def _recalled(table: StageTable, system: System) -> np.ndarray[Any, np.dtype[np.intp]]:
+def _recalled(table: StageTable, system: System) -> tuple[Places, Floats]:
+    """Return the places that a system recalls, best first, and the scores that it recalls them by."""
     if system.mode != "hybrid":
-        return table.top(system.mode, system.depth)
-    places = np.arange(len(table.ids))
-    if places.size == 0:
-        return places
+        places = table.top(system.mode, system.depth)
+        return places, (table.dense if system.mode == "dense" else table.lexical)[places]
+    if not table.ids:
+        return np.empty(0, np.intp), np.empty(0)
     if system.fusion is not None:
-        fused = weighted_sum({"dense": table.dense[places], "lexical": table.lexical[places]}, system.fusion)
+        fused = weighted_sum({"dense": table.dense, "lexical": table.lexical}, system.fusion)
     else:
-        dense = places[best_first(table.dense[places])]
-        lexical = places[best_first(table.lexical[places])]
-        lexical = lexical[table.lexical[lexical] > 0]
-        ranks = reciprocal_rank_scores([[str(p) for p in dense], [str(p) for p in lexical]])
-        fused = np.array([ranks[str(place)] for place in places])
-    return np.asarray(places[best_first(fused)][: system.depth])
+        lists = [[str(place) for place in table.top(side, len(table.ids))] for side in ("dense", "lexical")]
+        ranks = reciprocal_rank_scores(lists)
+        fused = np.array([ranks[str(place)] for place in range(len(table.ids))])
+    places = best_first(fused)[: system.depth]
+    return places, fused[places]

@@ -29,12 +29,12 @@ FEATURES: dict[str, tuple[frozenset[Feature], ...]] = {
     BM25: (frozenset({"lexical"}),),
     HYBRID: (),
     TUNED: (frozenset({"dense"}),),
-    TUNED_HYBRID: (frozenset({"dense", "lexical"}),),
+    TUNED_HYBRID: (frozenset({"recall"}),),
     CROSS_ENCODER: (frozenset({"rerank"}),),
     BLENDED: (
         frozenset({"rerank"}),
         frozenset({"rerank", "dense"}),
-        frozenset({"rerank", "dense", "lexical"}),
+        frozenset({"rerank", "recall"}),
     ),
 }
 
@@ -84,13 +84,13 @@ def systems(blend: Blend | None, *, depth: int, reranked: bool) -> dict[str, Sys
         TUNED: System(TUNED, "tuned"),
     }
     if blend is not None:
-        both = _variant_over(blend, frozenset({"dense", "lexical"}))
+        both = _variant_over(blend, frozenset({"recall"}))
         found[TUNED_HYBRID] = System(
             TUNED_HYBRID, "serving", mode="hybrid", fusion=blend.fusion, variant=both
         )
     if reranked:
         found[CROSS_ENCODER] = System(CROSS_ENCODER, "serving", depth=depth, reranked=True)
-        full = None if blend is None else _variant_over(blend, frozenset({"rerank", "dense", "lexical"}))
+        full = None if blend is None else _variant_over(blend, frozenset({"rerank", "recall"}))
         if blend is not None and full is not None:
             found[BLENDED] = System(
                 BLENDED, "serving", "hybrid", depth, reranked=True, fusion=blend.fusion, variant=full

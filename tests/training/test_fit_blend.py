@@ -145,9 +145,9 @@ def test_blend(reranked: bool, variants: int) -> None:
     assert blend is not None
     assert len(blend.variants) == variants
     assert blend.fusion == fusion
-    full = blend.variant_for(("rerank", "dense", "lexical"))
+    full = blend.variant_for(("rerank", "recall", "dense", "lexical"))
     assert full is not None
-    assert full.features == frozenset({"rerank", "dense", "lexical"} if reranked else {"dense", "lexical"})
+    assert full.features == frozenset({"rerank", "recall"} if reranked else {"recall"})
 
 
 def test_too_few_queries_fit_nothing() -> None:
