@@ -63,7 +63,7 @@ def fit_bi_encoder(
 
     schedule = Schedule(budget, on_progress)
     switch_off_dropout(model)
-    model.model_card_data.generate_widget_examples = False  # for a card that is not written
+    without_model_card(model)
     served_tokens = model.max_seq_length
     model.max_seq_length = min(TRAIN_TOKENS, served_tokens or TRAIN_TOKENS)
     prompts = {"query": query_prompt, "passage": document_prompt}
@@ -127,6 +127,12 @@ def switch_off_dropout(model: Any) -> None:
         # Some language models hand the number itself to the attention kernel.
         if isinstance(getattr(module, "attention_dropout", None), float):
             module.attention_dropout = 0.0
+
+
+def without_model_card(model: Any) -> None:
+    """Keep the trainer from picking examples for a model card, with a bar of its own: none is written."""
+    model.model_card_data.generate_widget_examples = False
+    model.model_card_data.widget = [{"text": ""}]  # it looks for examples only where there are none
 
 
 def run(trainer: Any, schedule: Schedule) -> Fitted:

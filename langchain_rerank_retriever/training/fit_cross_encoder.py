@@ -11,6 +11,7 @@ from langchain_rerank_retriever.training.fit_bi_encoder import (
     common_arguments,
     run,
     switch_off_dropout,
+    without_model_card,
 )
 from langchain_rerank_retriever.training.schedule import Budget, Schedule
 
@@ -89,7 +90,7 @@ def fit_cross_encoder(
 
     schedule = Schedule(budget, on_progress)
     switch_off_dropout(model)
-    model.model_card_data.generate_widget_examples = False  # for a card that is not written
+    without_model_card(model)
     with tempfile.TemporaryDirectory() as scratch:
         trainer = CrossEncoderTrainer(
             model=model,
