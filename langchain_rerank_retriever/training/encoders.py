@@ -22,8 +22,9 @@ from langchain_rerank_retriever.training.mining import mine_lists
 from langchain_rerank_retriever.training.progress import Update
 from langchain_rerank_retriever.training.schedule import Budget
 
-#: More steps a second than a training run on a CPU takes; with a GPU, lists come again in a second epoch.
-MOST_STEPS_A_SECOND = 4
+#: More steps a second than training on a few CPU cores takes, so that nothing is mined that will not be trained on;
+#: on a faster machine, lists come again in a second epoch.
+MOST_STEPS_A_SECOND = 2
 
 
 @dataclass(frozen=True, slots=True)
