@@ -44,11 +44,13 @@ def fit_fusion(tables: Tables, qrels: Qrels) -> dict[str, float] | None:
     judge = Judge({key: qrels[key] for key in tables}, (MEASURE,))
     grid: list[dict[Feature, float]] = simplex(("dense", "lexical"))
 
-    def quality(weights: Mapping[Feature, float]) -> float:
+    def quality(weights: Mapping[Feature, float]) -> list[float]:
         system = System("", mode="hybrid", fusion={str(name): weight for name, weight in weights.items()})
-        return judge({key: served_order(table, system) for key, table in tables.items()})[MEASURE]
+        judged = judge({key: served_order(table, system) for key, table in tables.items()})
+        return [judged.per_query[MEASURE][key] for key in tables]
 
-    return {str(name): weight for name, weight in _best(grid, [quality(weights) for weights in grid]).items()}
+    best = _best(grid, np.array([quality(weights) for weights in grid]))
+    return {str(name): weight for name, weight in best.items()}
 
 
 def fit_variant(
@@ -70,8 +72,9 @@ def fit_variant(
     values = []
     for weights in grid:
         tried = _with(system, BlendVariant(weights, 1.0, 0.0))
-        values.append(judge({key: served_order(table, tried) for key, table in tables.items()})[MEASURE])
-    weights = _best(grid, values)
+        judged = judge({key: served_order(table, tried) for key, table in tables.items()})
+        values.append([judged.per_query[MEASURE][key] for key in tables])
+    weights = _best(grid, np.array(values))
     scores, relevant = _labelled(tables, qrels, _with(system, BlendVariant(weights, 1.0, 0.0)))
     return _calibrated(weights, scores, relevant)
 
@@ -108,14 +111,25 @@ def _with(system: System, variant: BlendVariant) -> System:
     return replace(system, variant=variant)
 
 
-def _best(grid: Sequence[dict[Feature, float]], values: Sequence[float]) -> dict[Feature, float]:
+def _best(grid: Sequence[dict[Feature, float]], values: Floats) -> dict[Feature, float]:
     """Take the best grid point; among points that are as good within noise, their mean.
 
     The optimum of a few hundred queries is a plateau, and its middle carries over to other queries better than
-    whichever of its edges happens to be highest.
+    whichever of its edges happens to be highest. The cross-encoder, the dear stage, gets weight only where that
+    gains more than one standard error over leaving it out: below that, the gain is as likely chance.
+
+    Args:
+        grid: The points, of length ``g``.
+        values: nDCG@10 of every point and query, shape ``(g, queries)``.
     """
+    means = values.mean(axis=1)
+    without = [place for place, weights in enumerate(grid) if weights.get("rerank") == 0.0]
+    if without:
+        gain = values[means.argmax()] - values[max(without, key=lambda place: means[place])]
+        if gain.mean() <= gain.std(ddof=1) / np.sqrt(gain.size):
+            grid, means = [grid[place] for place in without], means[without]
     # A tenth of a point of nDCG is far below what so few queries can tell apart.
-    near = [weights for weights, value in zip(grid, values, strict=True) if value >= max(values) - 0.001]
+    near = [weights for weights, mean in zip(grid, means, strict=True) if mean >= means.max() - 0.001]
     return {name: float(np.mean([weights[name] for weights in near])) for name in grid[0]}
 
 

@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from langchain_rerank_retriever.blend import BlendVariant
 from langchain_rerank_retriever.recall.fusion import standardise
+from langchain_rerank_retriever.training import fit_blend as fit_blend_module
 from langchain_rerank_retriever.training import systems as systems_module
 from langchain_rerank_retriever.training.fit_blend import (
     LEAST_QUERIES,
@@ -297,3 +298,20 @@ def test_depth_curve() -> None:
 )
 def test_best_depth(curve: Mapping[int, float], best: int) -> None:
     assert best_depth(curve) == best
+
+
+# ---------------------------------------------------------------- one standard error
+
+
+@pytest.mark.parametrize(("gain", "earned"), [(0.05, True), (0.001, False)])
+def test_the_cross_encoder_gets_weight_only_for_a_gain_that_chance_does_not_explain(
+    gain: float, earned: bool
+) -> None:
+    rng = np.random.default_rng(0)
+    grid = [{"rerank": 0.0, "recall": 1.0}, {"rerank": 0.5, "recall": 0.5}, {"rerank": 1.0, "recall": 0.0}]
+    base = rng.random(200)
+    # The standard error of this difference is 0.1 / sqrt(200) = 0.007.
+    difference = rng.standard_normal(200) * 0.1
+    better = base + difference - difference.mean() + gain
+    best = fit_blend_module._best(grid, np.array([base, better, base - 0.2]))
+    assert best == ({"rerank": 0.5, "recall": 0.5} if earned else {"rerank": 0.0, "recall": 1.0})
