@@ -115,7 +115,7 @@ def common_arguments(schedule: Schedule, *, seed: int, bf16: bool) -> dict[str, 
 def switch_off_dropout(model: Any) -> None:
     """Train without dropout.
 
-    On a CPU it costs half of the time: drawing masks, and attention that cannot use its fused kernel. A run of a
+    On a CPU it costs up to half of the time: drawing masks, and attention that cannot use its fused kernel. A run of a
     few hundred steps sees each text a few times at most, and needs steps more than regularisation. What is saved
     does not change: dropout is a setting of training alone.
     """
