@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from langchain_core.documents import Document
 
-from langchain_rerank_retriever.training.data import TrainingData
-from langchain_rerank_retriever.training.fit_blend import Tables
-from langchain_rerank_retriever.training.stages import StageTable
+from langchain_rerank_retriever.training.data.reading import TrainingData
+from langchain_rerank_retriever.training.proof.fit_blend import Tables
+from langchain_rerank_retriever.training.proof.stages import StageTable
 
 #: Queries of the two held-out sets are kept in one table, under names that cannot collide.
 DEV, TEST = "dev ", "test "

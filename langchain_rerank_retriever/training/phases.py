@@ -14,22 +14,22 @@ from langchain_rerank_retriever.evaluation import compare
 from langchain_rerank_retriever.evaluation.judge import Judge
 from langchain_rerank_retriever.retriever import RerankRetriever
 from langchain_rerank_retriever.store import FaissStore
-from langchain_rerank_retriever.training.corpus import fill_store, recall_tables
-from langchain_rerank_retriever.training.decide import Fusion, Outcome, decide
-from langchain_rerank_retriever.training.encoders import (
+from langchain_rerank_retriever.training.fit.encoders import (
     Trainee,
     lists_for,
     train_bi_encoder,
     train_cross_encoder,
 )
-from langchain_rerank_retriever.training.fit_blend import LEAST_QUERIES, MEASURE, Tables, fit_fusion
+from langchain_rerank_retriever.training.indexing import fill_store, recall_tables
 from langchain_rerank_retriever.training.inputs import DEV, TEST, Inputs, part
 from langchain_rerank_retriever.training.plan import Plan, scoring_seconds
 from langchain_rerank_retriever.training.progress import Phases
-from langchain_rerank_retriever.training.promote import promote
-from langchain_rerank_retriever.training.report import SystemReport, TuningReport, verdict
-from langchain_rerank_retriever.training.stages import StageTable, System, served_order, with_rerank
-from langchain_rerank_retriever.training.systems import BASE, TUNED, HeldOut, blend_of
+from langchain_rerank_retriever.training.proof.decide import Fusion, Outcome, decide
+from langchain_rerank_retriever.training.proof.fit_blend import LEAST_QUERIES, MEASURE, Tables, fit_fusion
+from langchain_rerank_retriever.training.proof.promote import promote
+from langchain_rerank_retriever.training.proof.report import SystemReport, TuningReport, verdict
+from langchain_rerank_retriever.training.proof.stages import StageTable, System, served_order, with_rerank
+from langchain_rerank_retriever.training.proof.systems import BASE, TUNED, HeldOut, blend_of
 
 TIMED_QUERIES = 20
 

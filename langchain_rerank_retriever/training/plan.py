@@ -6,7 +6,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from langchain_rerank_retriever.errors import InvalidArgumentError
-from langchain_rerank_retriever.training.schedule import Budget
+from langchain_rerank_retriever.training.fit.schedule import Budget
 
 #: Of the time left for training, the cross-encoder gets most: it starts from nothing and pays most for each step.
 BI_ENCODER_SHARE = 0.27

@@ -12,14 +12,14 @@ from langchain_core.documents import Document
 from langchain_rerank_retriever import bundle
 from langchain_rerank_retriever.embeddings import PooledEmbeddings
 from langchain_rerank_retriever.errors import InvalidArgumentError
-from langchain_rerank_retriever.training.corpus import corpus_of
-from langchain_rerank_retriever.training.data import read_training_data
-from langchain_rerank_retriever.training.encoders import check_start
+from langchain_rerank_retriever.training.data.corpus import corpus_of
+from langchain_rerank_retriever.training.data.reading import read_training_data
+from langchain_rerank_retriever.training.data.split import split_by_group
+from langchain_rerank_retriever.training.fit.encoders import check_start
 from langchain_rerank_retriever.training.inputs import Inputs
 from langchain_rerank_retriever.training.phases import Tuning, TuningResult
 from langchain_rerank_retriever.training.plan import Plan
 from langchain_rerank_retriever.training.progress import Phases
-from langchain_rerank_retriever.training.split import split_by_group
 
 DEFAULT_MINUTES = 10.0
 

@@ -12,14 +12,14 @@ from langchain_core.documents import Document
 from langchain_rerank_retriever import FaissStore, RerankRetriever
 from langchain_rerank_retriever.blend import Blend, BlendVariant, Feature
 from langchain_rerank_retriever.protocols import RecallMode
-from langchain_rerank_retriever.training.stages import (
+from langchain_rerank_retriever.training.proof.stages import (
     StageTable,
     System,
     recall_table,
     served_order,
     with_rerank,
 )
-from langchain_rerank_retriever.training.systems import (
+from langchain_rerank_retriever.training.proof.systems import (
     BLENDED,
     CROSS_ENCODER,
     ORDER,

@@ -20,8 +20,9 @@ from langchain_rerank_retriever.errors import (
     RerankError,
     StorageError,
 )
-from langchain_rerank_retriever.training import TuningResult, encoders, phases
-from langchain_rerank_retriever.training.systems import ORDER
+from langchain_rerank_retriever.training import TuningResult, phases
+from langchain_rerank_retriever.training.fit import encoders
+from langchain_rerank_retriever.training.proof.systems import ORDER
 from tests.training.conftest import about_animals, animals
 
 Rows = list[dict[str, Any]]

@@ -13,7 +13,7 @@ import numpy as np
 from langchain_rerank_retriever.blend import Blend, BlendVariant, Feature
 from langchain_rerank_retriever.evaluation.judge import Judge
 from langchain_rerank_retriever.recall.fusion import Floats
-from langchain_rerank_retriever.training.stages import StageTable, System, blended_scores, served_order
+from langchain_rerank_retriever.training.proof.stages import StageTable, System, blended_scores, served_order
 
 #: Below this many queries, fitted weights follow chance more than the data.
 LEAST_QUERIES = 20

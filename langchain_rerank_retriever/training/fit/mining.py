@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from langchain_rerank_retriever.recall import RecallRequest, source_of
-from langchain_rerank_retriever.training.data import TrainingData
-from langchain_rerank_retriever.training.fit_cross_encoder import PassageList
+from langchain_rerank_retriever.training.data.reading import TrainingData
+from langchain_rerank_retriever.training.fit.cross_encoder import PassageList
 
 #: Recipe found by hand: half of the negatives from the first 30 of the served recall, half at random.
 HARD_DEPTH = 30

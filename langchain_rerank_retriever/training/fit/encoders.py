@@ -10,17 +10,18 @@ from langchain_rerank_retriever.embeddings import PooledEmbeddings
 from langchain_rerank_retriever.errors import InvalidArgumentError, ModelLoadError
 from langchain_rerank_retriever.runtime.loading import resolve_folder
 from langchain_rerank_retriever.runtime.select import bfloat16_is_faster
-from langchain_rerank_retriever.training.data import TrainingData
-from langchain_rerank_retriever.training.fit_bi_encoder import Fitted, fit_bi_encoder
-from langchain_rerank_retriever.training.fit_cross_encoder import (
+from langchain_rerank_retriever.training.data.reading import TrainingData
+from langchain_rerank_retriever.training.fit.bi_encoder import fit_bi_encoder
+from langchain_rerank_retriever.training.fit.cross_encoder import (
     LISTS_PER_STEP,
     PassageList,
     fit_cross_encoder,
     warm_start,
 )
-from langchain_rerank_retriever.training.mining import mine_lists
+from langchain_rerank_retriever.training.fit.mining import mine_lists
+from langchain_rerank_retriever.training.fit.schedule import Budget
+from langchain_rerank_retriever.training.fit.trainer import Fitted
 from langchain_rerank_retriever.training.progress import Update
-from langchain_rerank_retriever.training.schedule import Budget
 
 #: More steps a second than training on a few CPU cores takes, so that nothing is mined that will not be trained on;
 #: on a faster machine, lists come again in a second epoch.

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langchain_rerank_retriever.training.promote import LEAST_TO_TELL, RESAMPLES, promote
+from langchain_rerank_retriever.training.proof.promote import LEAST_TO_TELL, RESAMPLES, promote
 
 
 def systems(**values: list[float]) -> dict[str, dict[str, float]]:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from langchain_rerank_retriever.errors import DataError
-from langchain_rerank_retriever.training.data import TrainingData
+from langchain_rerank_retriever.training.data.reading import TrainingData
 
 #: More held-out queries than this cost judging time and move the figures little.
 MOST_HELD_OUT = 300

@@ -7,10 +7,10 @@ from functools import partial
 from langchain_rerank_retriever.blend import Blend
 from langchain_rerank_retriever.evaluation import Evaluation
 from langchain_rerank_retriever.evaluation.judge import Judge
-from langchain_rerank_retriever.training.fit_blend import MEASURE
-from langchain_rerank_retriever.training.promote import Decision, promote
-from langchain_rerank_retriever.training.stages import System
-from langchain_rerank_retriever.training.systems import (
+from langchain_rerank_retriever.training.proof.fit_blend import MEASURE
+from langchain_rerank_retriever.training.proof.promote import Decision, promote
+from langchain_rerank_retriever.training.proof.stages import System
+from langchain_rerank_retriever.training.proof.systems import (
     ORDER,
     HeldOut,
     at_depth,
@@ -20,7 +20,7 @@ from langchain_rerank_retriever.training.systems import (
     fit_systems,
     rankings,
 )
-from langchain_rerank_retriever.training.systems import systems as all_systems
+from langchain_rerank_retriever.training.proof.systems import systems as all_systems
 
 MEASURES = (MEASURE, "Success@1", "Success@10", "RR@10", "R@100")
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from langchain_core.documents import Document
 
 from langchain_rerank_retriever import FaissStore
-from langchain_rerank_retriever.training.data import TrainingData
-from langchain_rerank_retriever.training.fit_cross_encoder import PassageList
-from langchain_rerank_retriever.training.mining import HARD_NEGATIVES, NEGATIVES, mine_lists
+from langchain_rerank_retriever.training.data.reading import TrainingData
+from langchain_rerank_retriever.training.fit.cross_encoder import PassageList
+from langchain_rerank_retriever.training.fit.mining import HARD_NEGATIVES, NEGATIVES, mine_lists
 from tests.conftest import HashEmbeddings
 
 TOPICS = ("cats sleep", "dogs bark", "bees hum", "fish swim", "birds sing")

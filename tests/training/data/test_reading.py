@@ -9,7 +9,7 @@ import pytest
 from langchain_core.documents import Document
 
 from langchain_rerank_retriever.errors import DataError, InvalidArgumentError, StorageError
-from langchain_rerank_retriever.training.data import TrainingData, read_training_data
+from langchain_rerank_retriever.training.data.reading import TrainingData, read_training_data
 
 DOCUMENTS = {
     "a": Document(id="a", page_content="Apples grow on trees."),

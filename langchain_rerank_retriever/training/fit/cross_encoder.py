@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from langchain_rerank_retriever.training.fit_bi_encoder import (
+from langchain_rerank_retriever.training.fit.schedule import Budget, Schedule
+from langchain_rerank_retriever.training.fit.trainer import (
     Fitted,
     common_arguments,
     run,
     switch_off_dropout,
     without_model_card,
 )
-from langchain_rerank_retriever.training.schedule import Budget, Schedule
 
 #: Recipe found by hand: 4 queries with 8 passages each a step; the new head learns five times as fast as the rest.
 LISTS_PER_STEP = 4

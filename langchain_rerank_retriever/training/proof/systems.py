@@ -7,8 +7,14 @@ import numpy as np
 
 from langchain_rerank_retriever.blend import Blend, BlendVariant, Feature
 from langchain_rerank_retriever.evaluation.judge import Judge
-from langchain_rerank_retriever.training.fit_blend import LEAST_QUERIES, MEASURE, Qrels, Tables, fit_blend
-from langchain_rerank_retriever.training.stages import System, served_order
+from langchain_rerank_retriever.training.proof.fit_blend import (
+    LEAST_QUERIES,
+    MEASURE,
+    Qrels,
+    Tables,
+    fit_blend,
+)
+from langchain_rerank_retriever.training.proof.stages import System, served_order
 
 Rankings = Mapping[str, list[str]]
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from langchain_rerank_retriever.evaluation.result import Evaluation
-from langchain_rerank_retriever.training.promote import Decision
+from langchain_rerank_retriever.training.proof.promote import Decision
 
 
 @dataclass(frozen=True, slots=True)

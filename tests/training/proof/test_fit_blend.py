@@ -9,17 +9,17 @@ from sklearn.linear_model import LogisticRegression
 
 from langchain_rerank_retriever.blend import BlendVariant
 from langchain_rerank_retriever.recall.fusion import standardise
-from langchain_rerank_retriever.training import fit_blend as fit_blend_module
-from langchain_rerank_retriever.training import systems as systems_module
-from langchain_rerank_retriever.training.fit_blend import (
+from langchain_rerank_retriever.training.proof import fit_blend as fit_blend_module
+from langchain_rerank_retriever.training.proof import systems as systems_module
+from langchain_rerank_retriever.training.proof.fit_blend import (
     LEAST_QUERIES,
     fit_blend,
     fit_fusion,
     fit_variant,
     simplex,
 )
-from langchain_rerank_retriever.training.stages import StageTable, System, served_order
-from langchain_rerank_retriever.training.systems import (
+from langchain_rerank_retriever.training.proof.stages import StageTable, System, served_order
+from langchain_rerank_retriever.training.proof.systems import (
     BASE,
     BLENDED,
     BM25,

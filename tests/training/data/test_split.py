@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_rerank_retriever.errors import DataError
-from langchain_rerank_retriever.training.data import TrainingData
-from langchain_rerank_retriever.training.split import split_by_group
+from langchain_rerank_retriever.training.data.reading import TrainingData
+from langchain_rerank_retriever.training.data.split import split_by_group
 
 
 def data_of(groups: list[str]) -> TrainingData:

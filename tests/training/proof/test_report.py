@@ -6,8 +6,8 @@ import pytest
 
 from langchain_rerank_retriever.evaluation import compare
 from langchain_rerank_retriever.evaluation.judge import judge
-from langchain_rerank_retriever.training.promote import promote
-from langchain_rerank_retriever.training.report import SystemReport, TuningReport, verdict
+from langchain_rerank_retriever.training.proof.promote import promote
+from langchain_rerank_retriever.training.proof.report import SystemReport, TuningReport, verdict
 
 MEASURES = ("nDCG@10", "Success@1", "R@100")
 QRELS = {f"q{number}": {f"d{number}": 1} for number in range(30)}

@@ -1,0 +1,1 @@
+"""The user's own data: read, checked row by row, split."""

@@ -1,0 +1,32 @@
+"""The documents of a tuning run: checked, by id."""
+
+from collections.abc import Iterable
+
+from langchain_core.documents import Document
+
+from langchain_rerank_retriever.errors import DataError
+
+
+def corpus_of(documents: Iterable[Document]) -> dict[str, Document]:
+    """Return the documents by id.
+
+    Raises:
+        DataError: If there are none, or an id is missing or not unique.
+    """
+    corpus: dict[str, Document] = {}
+    for place, document in enumerate(documents):
+        if not isinstance(document, Document):
+            raise DataError(
+                f"document {place}: expected a LangChain Document, got {type(document).__name__}."
+            )
+        if not document.id:
+            raise DataError(
+                f"document {place} has no id; training data name documents by id. "
+                "Give each one: Document(id=..., page_content=...)."
+            )
+        if document.id in corpus:
+            raise DataError(f"document {place}: the id {document.id!r} is there twice. Ids must be unique.")
+        corpus[document.id] = document
+    if not corpus:
+        raise DataError("There are no documents; expected at least one.")
+    return corpus

@@ -1,0 +1,1 @@
+"""Data to trained encoders, with the trainers and losses of sentence-transformers."""

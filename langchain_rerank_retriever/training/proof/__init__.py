@@ -1,0 +1,1 @@
+"""What held-out queries prove: stage scores, fitted blends, the decision and its report."""
