@@ -104,7 +104,7 @@ def test_a_trainer_obeys(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None
             self.clock.now += 1.0
             return {"loss": self.linear(x).square().mean()}
 
-    from langchain_rerank_retriever.training.fit.bi_encoder import common_arguments, run
+    from langchain_rerank_retriever.training.fit.trainer import common_arguments, run
 
     for budget, steps in ((Budget(steps=7), 7), (Budget(seconds=12.0), 12)):
         clock = Clock()
