@@ -1,10 +1,10 @@
-"""Stage scores to one relevance: fitted weights over standardised scores, then a calibrated probability.
+"""Stage scores to one relevance: fitted weights over scaled scores, then a calibrated probability.
 
 Only the fitted form lives here; how it is fitted is the training room's business.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -12,12 +12,29 @@ import numpy as np
 from scipy.special import expit
 
 from langchain_rerank_retriever.errors import FormatError
-from langchain_rerank_retriever.recall.fusion import Floats, weighted_sum
+from langchain_rerank_retriever.recall.fusion import (
+    Floats,
+    as_it_is,
+    reciprocal_ranks,
+    standardise,
+    weighted_sum,
+)
 
 #: `recall` is the score of fitted hybrid recall: the weighted sum of dense and lexical scores, each standardised over
 #: everything that was recalled, of which the candidates are the best. With all weight on it, the order is recall's own.
 Feature = Literal["rerank", "recall", "dense", "lexical"]
+
+#: How each stage's scores are scaled before they are weighted. `standard` brings them to mean 0 and deviation 1 within
+#: the query's candidates; `raw` leaves them, so that the weighted sum is that of a logistic regression;
+#: `reciprocal_rank` takes 1 / (60 + rank) within the candidates, so that equal weights are reciprocal rank fusion.
+Scaling = Literal["standard", "raw", "reciprocal_rank"]
 BLEND_FORMAT = 1
+
+_SCALES: Mapping[Scaling, Callable[[Floats], Floats]] = {
+    "standard": standardise,
+    "raw": as_it_is,
+    "reciprocal_rank": reciprocal_ranks,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +42,16 @@ class BlendVariant:
     """One fitted way from stage scores to a probability.
 
     Attributes:
-        weights: Weight of each stage's scores, which are first standardised within the query's candidates.
+        weights: Weight of each stage's scores.
         slope: Of the logistic that maps a blended score to a probability; positive, so the order is kept.
         intercept: Of the same logistic.
+        scaling: What is done to the scores of each stage first.
     """
 
     weights: Mapping[Feature, float]
     slope: float
     intercept: float
+    scaling: Scaling = "standard"
 
     @property
     def features(self) -> frozenset[Feature]:
@@ -48,7 +67,7 @@ class BlendVariant:
         Returns:
             Shape ``(n,)``, higher is better.
         """
-        return weighted_sum(stage_scores, self.weights)
+        return weighted_sum(stage_scores, self.weights, _SCALES[self.scaling])
 
     def probability(self, blended: Floats) -> Floats:
         """Map blended scores to estimated probabilities of relevance (Platt 1999), in the same order.
@@ -82,7 +101,12 @@ class Blend:
             "format": BLEND_FORMAT,
             "fusion": None if self.fusion is None else dict(self.fusion),
             "variants": [
-                {"weights": dict(v.weights), "slope": v.slope, "intercept": v.intercept}
+                {
+                    "weights": dict(v.weights),
+                    "slope": v.slope,
+                    "intercept": v.intercept,
+                    "scaling": v.scaling,
+                }
                 for v in self.variants
             ],
         }
@@ -118,4 +142,8 @@ def _variant(data: Any) -> BlendVariant:
     slope, intercept = float(data["slope"]), float(data["intercept"])
     if not np.isfinite([slope, intercept]).all() or slope <= 0:
         raise ValueError(f"slope must be positive and both finite, got {slope} and {intercept}")
-    return BlendVariant(_weights(data["weights"], get_args(Feature)), slope, intercept)
+    # Blends written before there was a choice do not name it.
+    scaling = data.get("scaling", "standard")
+    if scaling not in get_args(Scaling):
+        raise ValueError(f"scaling must be one of {get_args(Scaling)}, got {json.dumps(scaling)}")
+    return BlendVariant(_weights(data["weights"], get_args(Feature)), slope, intercept, scaling)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit
-from scipy.stats import zscore
+from scipy.stats import rankdata, zscore
 
 from langchain_rerank_retriever.blend import Blend, BlendVariant
 from langchain_rerank_retriever.errors import FormatError
@@ -20,6 +20,7 @@ variants = st.builds(
     st.dictionaries(st.sampled_from(["rerank", "dense", "lexical"]), weight, min_size=1),
     st.floats(1e-3, 100),
     st.floats(-100, 100),
+    st.sampled_from(["standard", "raw", "reciprocal_rank"]),
 )
 blends = st.builds(
     Blend,
@@ -42,6 +43,30 @@ def test_blended_and_probability_by_scipy() -> None:
     )
     np.testing.assert_allclose(blended, expected)
     np.testing.assert_allclose(THREE.probability(blended), expit(3.0 * expected - 2.0))
+
+
+@pytest.mark.parametrize(
+    ("scaling", "scaled"),
+    [
+        ("standard", zscore),
+        ("raw", np.asarray),
+        ("reciprocal_rank", lambda scores: 1 / (60 + rankdata(-scores))),
+    ],
+)
+def test_every_scaling(scaling: Any, scaled: Any) -> None:
+    rng = np.random.default_rng(1)
+    stages = {"rerank": rng.normal(size=9) * 8, "dense": rng.random(9), "lexical": rng.exponential(size=9)}
+    variant = BlendVariant({"rerank": 0.2, "lexical": 1.5}, 3.0, -2.0, scaling)
+    expected = 0.2 * scaled(stages["rerank"]) + 1.5 * scaled(stages["lexical"])
+    np.testing.assert_allclose(variant.blended(stages), expected)
+    np.testing.assert_allclose(variant.probability(variant.blended(stages)), expit(3.0 * expected - 2.0))
+
+
+def test_a_blend_of_before_there_was_a_choice_is_standard() -> None:
+    data = BLEND.to_dict()
+    for one in data["variants"]:
+        assert one.pop("scaling") == "standard"
+    assert Blend.from_dict(data) == BLEND
 
 
 @given(st.floats(1e-3, 1e3), st.floats(-1e3, 1e3), st.lists(st.floats(-1e6, 1e6), max_size=20))
@@ -137,6 +162,9 @@ THREE_DATA = BLEND.to_dict()["variants"][2]
         with_variant(weights={"rerank": "much"}),
         with_variant(weights={"rerank": float("-inf")}),
         with_variant(weights={"magic": 1.0}),
+        with_variant(scaling="percentile"),
+        with_variant(scaling=None),
+        with_variant(scaling=["raw"]),
     ],
 )
 def test_damaged_data(data: Any) -> None:

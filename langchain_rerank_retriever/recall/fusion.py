@@ -1,6 +1,6 @@
 """Joining ranked lists: pure functions of arrays."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,17 +31,41 @@ def standardise(scores: Floats) -> Floats:
     return np.asarray((scores - scores.mean()) / spread)
 
 
-def weighted_sum(stage_scores: Mapping[str, Floats], weights: Mapping[Any, float]) -> Floats:
-    """Add up standardised stage scores.
+def as_it_is(scores: Floats) -> Floats:
+    """Leave scores on their own scale."""
+    return scores
+
+
+def reciprocal_ranks(scores: Floats) -> Floats:
+    """Replace the scores of one query's candidates by 1 / (60 + rank).
+
+    Args:
+        scores: Shape ``(n,)``, higher is better.
+
+    Returns:
+        Shape ``(n,)``; rank counts from 1, and equal scores share the best of their ranks, so that the order in
+        which the candidates come does not matter.
+    """
+    higher = scores.size - np.searchsorted(np.sort(scores), scores, side="right")
+    return np.asarray(1.0 / (RRF_CONSTANT + 1 + higher))
+
+
+def weighted_sum(
+    stage_scores: Mapping[str, Floats],
+    weights: Mapping[Any, float],
+    scale: Callable[[Floats], Floats] = standardise,
+) -> Floats:
+    """Add up stage scores.
 
     Args:
         stage_scores: One array of shape ``(n,)`` a stage, higher is better.
         weights: The weight of every stage to use; each must be a key of `stage_scores`.
+        scale: What is done to each stage's scores before they are weighted.
 
     Returns:
         Shape ``(n,)``, higher is better.
     """
-    terms = [weight * standardise(np.asarray(stage_scores[name], float)) for name, weight in weights.items()]
+    terms = [weight * scale(np.asarray(stage_scores[name], float)) for name, weight in weights.items()]
     return np.asarray(np.sum(terms, axis=0))
 
 

@@ -1,14 +1,19 @@
 """The arithmetic of joining lists, against numbers worked out by hand and plain numpy."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.stats import rankdata
 
 from langchain_rerank_retriever.recall.fusion import (
+    as_it_is,
     best_first,
     reciprocal_rank_scores,
+    reciprocal_ranks,
     standardise,
     weighted_sum,
 )
@@ -73,8 +78,26 @@ def test_weighted_sum_is_numpys() -> None:
     np.testing.assert_allclose(weighted_sum(stages, weights), expected)
 
 
-def test_weighted_sum_of_nothing_is_empty() -> None:
-    assert weighted_sum({"dense": np.zeros(0)}, {"dense": 1.0}).shape == (0,)
+def test_weighted_sum_on_other_scales_by_hand() -> None:
+    stages = {"dense": np.array([0.5, 0.25, 0.75]), "lexical": np.array([4.0, 9.0, 0.0])}
+    raw = weighted_sum(stages, {"dense": 2.0, "lexical": -0.5}, as_it_is)
+    np.testing.assert_allclose(raw, [1.0 - 2.0, 0.5 - 4.5, 1.5])
+    fused = weighted_sum(stages, {"dense": 1.0, "lexical": 1.0}, reciprocal_ranks)
+    np.testing.assert_allclose(fused, [1 / 62 + 1 / 62, 1 / 63 + 1 / 61, 1 / 61 + 1 / 63])
+    # Reciprocal rank fusion of the two lists, best first.
+    lists = reciprocal_rank_scores([["c", "a", "b"], ["b", "a", "c"]])
+    np.testing.assert_allclose(fused, [lists["a"], lists["b"], lists["c"]])
+
+
+@given(st.lists(st.integers(-3, 3), max_size=30))
+def test_reciprocal_ranks_are_those_of_scipy(scores: list[int]) -> None:
+    expected = 1 / (60 + rankdata(-np.array(scores, float), method="min"))
+    np.testing.assert_allclose(reciprocal_ranks(np.array(scores, float)), expected)
+
+
+@pytest.mark.parametrize("scale", [standardise, as_it_is, reciprocal_ranks])
+def test_weighted_sum_of_nothing_is_empty(scale: Any) -> None:
+    assert weighted_sum({"dense": np.zeros(0)}, {"dense": 1.0}, scale).shape == (0,)
 
 
 def test_a_constant_stage_leaves_the_order_to_the_other() -> None:

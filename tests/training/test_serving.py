@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from langchain_core.cross_encoders import BaseCrossEncoder
 from langchain_core.documents import Document
 
 from langchain_rerank_retriever import FaissStore, RerankRetriever
-from langchain_rerank_retriever.blend import Blend, BlendVariant, Feature
+from langchain_rerank_retriever.blend import Blend, BlendVariant, Feature, Scaling
 from langchain_rerank_retriever.protocols import RecallMode
 from langchain_rerank_retriever.training.proof.stages import (
     StageTable,
@@ -149,13 +150,14 @@ def test_without_a_variant(
 
 @pytest.mark.parametrize("mode", ["dense", "hybrid"])
 @pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("scaling", get_args(Scaling))
 def test_with_every_variant(
-    store: FaissStore, scored: dict[str, StageTable], mode: RecallMode, depth: int
+    store: FaissStore, scored: dict[str, StageTable], mode: RecallMode, depth: int, scaling: Scaling
 ) -> None:
     for weights, fusion, name in itertools.product(VARIANTS, FUSIONS, QUERIES):
         if "recall" in weights and (mode != "hybrid" or fusion is None):
             continue  # only the score of fitted hybrid recall was fitted
-        variant = BlendVariant(weights, 1.7, -0.4)
+        variant = BlendVariant(weights, 1.7, -0.4, scaling)
         reranked = "rerank" in weights
         system = System("", mode=mode, depth=depth, reranked=reranked, fusion=fusion, variant=variant)
         agree(store, scored[name], name, system, Blend((variant,), fusion))
