@@ -1,8 +1,8 @@
 """Which system is good enough to ship: do no harm.
 
 A more complex system replaces a simpler one only where its mean over held-out queries is higher and the one-sided
-95 % bound of a loss is below 0.01. So with few queries, or without a gain, the simpler one stays; with fewer than
-five it always does.
+95 % bound of a loss is below what is tolerated: 0.01, or a tenth of the simpler system's mean where that is less. So
+with few queries, or without a gain, the simpler one stays; with fewer than five it always does.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from langchain_rerank_retriever.recall.fusion import Floats
-
-#: A loss of nDCG@10 that nobody would notice.
+#: A loss of nDCG@10 that nobody would notice; of a mean near zero, 0.01 would be everything.
 TOLERATED_LOSS = 0.01
+TOLERATED_SHARE = 0.1
 RESAMPLES = 5_000
 
 #: With fewer queries nothing is known with 95 % confidence, even if every one of them gains: a coin falls four times
@@ -59,28 +58,39 @@ def promote(
         The chosen name and every decision on the way.
     """
     incumbent = order[0]
-    queries = sorted(per_query[incumbent])
     decisions = []
     for candidate in order[1:]:
-        differences = np.array([per_query[candidate][q] - per_query[incumbent][q] for q in queries])
-        decision = _decide(candidate, incumbent, differences, seed)
+        decision = compared(per_query, candidate, incumbent, seed=seed)
         decisions.append(decision)
         if decision.promoted:
             incumbent = candidate
     return incumbent, decisions
 
 
-def _decide(candidate: str, incumbent: str, differences: Floats, seed: int) -> Decision:
+def tolerated_loss(incumbent_mean: float) -> float:
+    """Return the loss of the mean that still counts as none."""
+    return min(TOLERATED_LOSS, TOLERATED_SHARE * incumbent_mean)
+
+
+def compared(
+    per_query: Mapping[str, Mapping[str, float]], candidate: str, incumbent: str, *, seed: int
+) -> Decision:
+    """Hold one system against another; see `promote`."""
+    old, new = per_query[incumbent], per_query[candidate]
+    queries = sorted(old)
+    differences = np.array([new[query] - old[query] for query in queries])
     mean = float(differences.mean())
     rng = np.random.default_rng(seed)
     means = rng.choice(differences, (RESAMPLES, differences.size)).mean(axis=1)
     bound = float(np.quantile(means, 0.05))
+    tolerated = tolerated_loss(float(np.mean([old[query] for query in queries])))
     promoted = False
     if mean <= ROUNDING:
         reason = "not better"
-    elif bound <= -TOLERATED_LOSS or differences.size < LEAST_TO_TELL:
+    elif differences.size < LEAST_TO_TELL or bound < min(-ROUNDING, -tolerated):
         reason = "not enough queries to tell"
     else:
         promoted = True
-        reason = "better" if bound > 0 else "better on average, and a loss of 0.01 is ruled out"
+        ruled_out = f"better on average, and a loss of {tolerated:.2g} is ruled out"
+        reason = "better" if bound > 0 else ruled_out
     return Decision(candidate, incumbent, mean, bound, promoted, reason)
