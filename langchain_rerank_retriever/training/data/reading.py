@@ -4,26 +4,21 @@ Nothing is dropped, guessed from column order or changed in silence: a row that 
 place and the reason.
 """
 
-import csv
 import hashlib
-import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from langchain_core.documents import Document
 
-from langchain_rerank_retriever.errors import DataError, InvalidArgumentError, RerankError, StorageError
-
-COLUMNS = ("query", "document_id", "passage", "relevance", "negatives", "group")
-
-#: What the last field of a line of judgements is, and that of a header is not.
-_NUMBER = re.compile(r"[-+]?\d+(\.\d*)?")
-
-#: A row of the user's data with where it came from, for messages.
-Row = tuple[str, Mapping[str, Any]]
+from langchain_rerank_retriever.errors import DataError, InvalidArgumentError
+from langchain_rerank_retriever.training.data.files import rows_of
+from langchain_rerank_retriever.training.data.rows import (
+    QUERY_COLUMNS,
+    check_names,
+    checked_text,
+    normalised,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +63,17 @@ def read_training_data(
     """Read training or held-out data in any of its forms.
 
     Args:
-        data: A `datasets.Dataset`, a list of dicts, the path of a JSONL, CSV or Parquet file, or of a BEIR folder
-            (`queries.jsonl` and `qrels/<split>.tsv`). Columns: `query` with `document_id` or `passage`, and
-            optionally `relevance` (default 1), `negatives` (a list of texts), `group`.
+        data: One of
+
+            * a `datasets.Dataset` or a list of dicts;
+            * the path of a JSONL, CSV, TSV or Parquet file, or a list of such paths whose files have the same
+              columns, in any order;
+            * a BEIR folder (`queries.jsonl` and `qrels/<split>.tsv`);
+            * a list of LangChain Documents: `metadata["query"]` or `metadata["queries"]`, each a text or a list of
+              texts, are the queries that the document with this id answers.
+
+            Columns: `query` with `document_id` or `passage`, and optionally `relevance` (default 1), `negatives`
+            (a list of texts), `group`. Scored sentence pairs are read by `read_scored_pairs`.
         documents: The corpus by id.
         unknown_passages: What to do with a `passage` that is the text of no document: refuse it, or add it to the
             corpus.
@@ -81,7 +84,7 @@ def read_training_data(
         StorageError: If a path cannot be read.
     """
     builder = _Builder(documents, unknown_passages)
-    for place, row in _rows(data, beir_split):
+    for place, row in rows_of(data, beir_split=beir_split):
         builder.add(place, row)
     return builder.finish()
 
@@ -105,7 +108,7 @@ class _Builder:
 
     def add(self, place: str, row: Mapping[str, Any]) -> None:
         _check_columns(place, row)
-        text = _text(place, row, "query")
+        text = checked_text(place, "query", row["query"])
         document_id = self._document_id(place, row)
         relevance = _relevance(place, row.get("relevance"))
         query_id = self._ids.setdefault(text, f"q{len(self._ids)}")
@@ -137,7 +140,7 @@ class _Builder:
             queries,
             {key: self._qrels[key] for key in queries},
             # Queries that differ in case and spaces only are one question.
-            {key: self._groups.get(key) or " ".join(text.lower().split()) for key, text in queries.items()},
+            {key: self._groups.get(key) or normalised(text) for key, text in queries.items()},
             self._negatives,
             tuple(self._added.values()),
         )
@@ -164,7 +167,7 @@ class _Builder:
                     "documents. Give the documents their ids, or correct the row."
                 )
             return document_id
-        passage = _text(place, row, "passage")
+        passage = checked_text(place, "passage", row["passage"])
         known = self._by_text.get(passage)
         if known is not None:
             return known
@@ -180,12 +183,7 @@ class _Builder:
 
 
 def _check_columns(place: str, row: Mapping[str, Any]) -> None:
-    unknown = [name for name in row if name not in COLUMNS]
-    if unknown:
-        raise DataError(
-            f"{place}: unknown column {unknown[0]!r}; the columns are {', '.join(COLUMNS)}. "
-            "Rename it, or leave it out."
-        )
+    check_names(place, row, QUERY_COLUMNS)
     if row.get("query") is None or (row.get("document_id") is None) == (row.get("passage") is None):
         raise DataError(
             f"{place}: expected a query with either a document_id or a passage, got columns "
@@ -193,21 +191,10 @@ def _check_columns(place: str, row: Mapping[str, Any]) -> None:
         )
 
 
-def _text(place: str, row: Mapping[str, Any], column: str) -> str:
-    value = row.get(column)
-    if not isinstance(value, str) or not value.strip():
-        raise DataError(f"{place}: {column} must be a text that is not blank, got {value!r}.")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise DataError(f"{place}: {column} holds a lone surrogate at position {error.start}.") from error
-    return value
-
-
 def _texts(place: str, value: Any) -> list[str]:
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise DataError(f"{place}: negatives must be a list of texts, got {value!r}.")
-    return [_text(place, {"negatives": one}, "negatives") for one in value]
+    return [checked_text(place, "negatives", one) for one in value]
 
 
 def _relevance(place: str, value: Any) -> int:
@@ -220,111 +207,3 @@ def _relevance(place: str, value: Any) -> int:
     if not number.is_integer() or number < 0:
         raise DataError(f"{place}: relevance must be a whole number of at least 0, got {value!r}.")
     return int(number)
-
-
-# -- reading ---------------------------------------------------------------------------------------------------
-
-
-def _rows(data: Any, beir_split: str) -> Iterator[Row]:
-    if isinstance(data, str | Path):
-        path = Path(data)
-        if not path.exists():
-            raise StorageError(f"The training data {path} cannot be read: there is no such file or folder.")
-        if path.is_dir():
-            yield from _readable(path, _beir_rows(path, beir_split))
-        else:
-            yield from _file_rows(path)
-        return
-    if isinstance(data, Mapping) or not hasattr(data, "__iter__"):
-        raise DataError(
-            "training_data must be a datasets.Dataset, a list of dicts, or a path, "
-            f"got {type(data).__name__}."
-        )
-    for number, row in enumerate(data):
-        if not isinstance(row, Mapping):
-            raise DataError(f"row {number}: expected a dict with columns {', '.join(COLUMNS)}, got {row!r}.")
-        yield f"row {number}", row
-
-
-def _file_rows(path: Path) -> Iterator[Row]:
-    readers = {".jsonl": _jsonl_rows, ".json": _jsonl_rows, ".csv": _csv_rows, ".parquet": _parquet_rows}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise DataError(
-            f"{path}: expected a file ending in {', '.join(readers)}, or a BEIR folder, got {path.suffix!r}."
-        )
-    yield from _readable(path, reader(path))
-
-
-def _readable(path: Path, rows: Iterator[Row]) -> Iterator[Row]:
-    """Pass rows on; what goes wrong in reading them is told with the file's name."""
-    try:
-        yield from rows
-    except RerankError:
-        raise
-    except OSError as error:
-        raise StorageError(f"The training data {path} cannot be read: {error}.") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8: {error}. Save it as UTF-8.") from error
-    except (csv.Error, ValueError) as error:
-        # csv.Error: a field beyond the limit of that module, or a NUL. ValueError: pyarrow's for a damaged file.
-        raise DataError(f"{path} is no {path.suffix.lower()} file that can be read: {error}.") from error
-
-
-def _jsonl_rows(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8-sig") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            place = f"{path.name}, line {number}"
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise DataError(f"{place}: not a line of JSON: {error}.") from error
-            if not isinstance(row, dict):
-                raise DataError(
-                    f"{place}: expected a JSON object with columns {', '.join(COLUMNS)}, got a {type(row).__name__}. "
-                    "Write one object a line."
-                )
-            yield place, row
-
-
-def _csv_rows(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8-sig", newline="") as lines:
-        reader = csv.DictReader(lines)
-        for row in reader:
-            place = f"{path.name}, line {reader.line_num}"
-            if None in row or None in row.values():
-                raise DataError(
-                    f"{place}: expected {len(reader.fieldnames or [])} fields as in the first line."
-                )
-            # An empty field of a CSV file is how it writes "nothing".
-            yield place, {name: value for name, value in row.items() if value != ""}
-
-
-def _parquet_rows(path: Path) -> Iterator[Row]:
-    import pyarrow.parquet
-
-    for number, row in enumerate(pyarrow.parquet.read_table(path).to_pylist()):
-        yield f"{path.name}, row {number}", row
-
-
-def _beir_rows(folder: Path, split: str) -> Iterator[Row]:
-    qrels = folder / "qrels" / f"{split}.tsv"
-    if not qrels.is_file() or not (folder / "queries.jsonl").is_file():
-        raise DataError(f"{folder} is no BEIR folder: expected queries.jsonl and qrels/{split}.tsv in it.")
-    texts = {
-        str(row.get("_id", row.get("id"))): row.get("text")
-        for _, row in _jsonl_rows(folder / "queries.jsonl")
-    }
-    with qrels.open(encoding="utf-8-sig") as lines:
-        for number, line in enumerate(lines, start=1):
-            fields = line.rstrip("\n").split("\t")
-            if not line.strip() or (number == 1 and not _NUMBER.fullmatch(fields[-1].strip())):
-                continue  # an empty line, or the header
-            place = f"{qrels.name}, line {number}"
-            if len(fields) != 3:
-                raise DataError(f"{place}: expected query id, document id and relevance, separated by tabs.")
-            if fields[0] not in texts:
-                raise DataError(f"{place}: query {fields[0]!r} is not in queries.jsonl.")
-            yield place, {"query": texts[fields[0]], "document_id": fields[1], "relevance": fields[2]}

@@ -297,7 +297,12 @@ def test_bad_rows(rows: Any, message: str) -> None:
         ),
         ("x.csv", b"", DataError, r"are empty"),
         ("x.parquet", b"PAR1 and no more", DataError, r"x.parquet is no .parquet file that can be read"),
-        ("x.txt", b"", DataError, r"ending in .jsonl, .json, .csv, .parquet, or a BEIR folder, got '.txt'"),
+        (
+            "x.txt",
+            b"",
+            DataError,
+            r"ending in .jsonl, .json, .csv, .tsv, .parquet, or a BEIR folder, got '.txt'",
+        ),
         ("x", b"", DataError, r"or a BEIR folder, got ''"),
     ],
 )
