@@ -11,7 +11,7 @@ def corpus_of(documents: Iterable[Document]) -> dict[str, Document]:
     """Return the documents by id.
 
     Raises:
-        DataError: If there are none, or an id is missing or not unique.
+        DataError: If there are none, an id is missing or not unique, or all of several have the same text.
     """
     corpus: dict[str, Document] = {}
     for place, document in enumerate(documents):
@@ -29,4 +29,9 @@ def corpus_of(documents: Iterable[Document]) -> dict[str, Document]:
         corpus[document.id] = document
     if not corpus:
         raise DataError("There are no documents; expected at least one.")
+    if len(corpus) > 1 and len({document.page_content for document in corpus.values()}) == 1:
+        raise DataError(
+            f"All {len(corpus)} documents have the same text, so that no ranking of them is better than another. "
+            "Expected different texts; check how they were read."
+        )
     return corpus

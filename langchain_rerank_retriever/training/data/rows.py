@@ -10,6 +10,9 @@ from langchain_rerank_retriever.errors import DataError
 QUERY_COLUMNS = ("query", "document_id", "passage", "relevance", "negatives", "group")
 PAIR_COLUMNS = ("sentence1", "sentence2", "score", "group")
 
+_QUERY_FORM = "queries with their documents (query with document_id or passage)"
+_PAIR_FORM = "scored sentence pairs (a list, Dataset or file with sentence1, sentence2 and score)"
+
 #: A row with where it came from, for messages.
 Row = tuple[str, Mapping[str, Any]]
 
@@ -28,12 +31,11 @@ def check_names(place: str, row: Mapping[str, Any], columns: tuple[str, ...]) ->
     unknown = [name for name, value in row.items() if name not in columns and value is not None]
     if not unknown:
         return
-    other = PAIR_COLUMNS if columns == QUERY_COLUMNS else QUERY_COLUMNS
-    if unknown[0] in other:
+    forms = (_QUERY_FORM, _PAIR_FORM) if columns == QUERY_COLUMNS else (_PAIR_FORM, _QUERY_FORM)
+    if unknown[0] in QUERY_COLUMNS + PAIR_COLUMNS:
         raise DataError(
-            f"{place}: the column {unknown[0]!r} belongs to rows of {' + '.join(other[:3])}, but the data are "
-            f"read as rows of {' + '.join(columns[:3])}. One set of data has one form, all rows alike: take the two "
-            "apart; scored pairs come as a list, a Dataset or a file, with all of sentence1, sentence2 and score."
+            f"{place}: the column {unknown[0]!r} is one of {forms[1]}, and the data are read as {forms[0]}. One set "
+            "of data has one form in all its rows: take the two apart."
         )
     raise DataError(
         f"{place}: unknown column {unknown[0]!r}; the columns are {', '.join(columns)}. "

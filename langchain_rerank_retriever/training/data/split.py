@@ -1,5 +1,8 @@
 """Which queries train and which judge."""
 
+from collections.abc import Mapping
+from typing import TypeVar
+
 import numpy as np
 
 from langchain_rerank_retriever.errors import DataError
@@ -8,6 +11,8 @@ from langchain_rerank_retriever.training.data.reading import TrainingData
 #: More held-out queries than this cost judging time and move the figures little.
 MOST_HELD_OUT = 300
 HELD_OUT_SHARE = 0.2
+
+Member = TypeVar("Member")
 
 
 def split_by_group(data: TrainingData, *, seed: int) -> tuple[TrainingData, TrainingData]:
@@ -31,14 +36,28 @@ def split_by_group(data: TrainingData, *, seed: int) -> tuple[TrainingData, Trai
             f"The training data hold {len(data.queries)} queries in {len(members)} group; at least two different "
             "queries (or groups) are needed to hold one out for judging."
         )
-    names = sorted(members)
-    order = [members[names[place]] for place in np.random.default_rng(seed).permutation(len(names))]
-    wanted = max(1, min(MOST_HELD_OUT, round(HELD_OUT_SHARE * len(data.queries))))
-    held_out: list[str] = []
-    for queries in order:
-        # A group that is too large is trained on whole.
-        if len(held_out) + len(queries) <= wanted:
-            held_out.extend(queries)
-    held_out = held_out or min(order, key=len)
+    held_out = draw_held_out(members, seed=seed, most=MOST_HELD_OUT)
     chosen = set(held_out)
     return data.only([key for key in data.queries if key not in chosen]), data.only(held_out)
+
+
+def draw_held_out(members: Mapping[str, list[Member]], *, seed: int, most: int) -> list[Member]:
+    """Draw whole groups until a fifth of the members, or `most` of them, are held out.
+
+    Args:
+        members: Group to its members; at least two groups.
+        seed: Of the shuffle of the groups.
+        most: The largest number to hold out.
+
+    Returns:
+        The members that are held out, at least one and never all.
+    """
+    names = sorted(members)
+    order = [members[names[place]] for place in np.random.default_rng(seed).permutation(len(names))]
+    wanted = max(1, min(most, round(HELD_OUT_SHARE * sum(map(len, order)))))
+    held_out: list[Member] = []
+    for group in order:
+        # A group that is too large is trained on whole.
+        if len(held_out) + len(group) <= wanted:
+            held_out.extend(group)
+    return held_out or min(order, key=len)
