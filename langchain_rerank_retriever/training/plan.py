@@ -1,7 +1,8 @@
 """How the promised time is shared out: what indexing and judging need comes first, training gets the rest."""
 
+import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -33,67 +34,97 @@ class Plan:
 
     Attributes:
         seconds: Wall time for everything; None where `steps` is given.
-        steps: Optimiser steps of each encoder; None where the clock decides.
+        steps: Optimiser steps of each encoder; None where the clock or the epochs decide.
+        epochs: How often each encoder sees its training examples; None where the clock or the steps decide.
         started: `time.monotonic` at the beginning.
     """
 
     seconds: float | None
     steps: int | None
+    epochs: float | None = None
     started: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def of(cls, minutes: float | None, steps: int | None, *, default_minutes: float) -> "Plan":
+    def of(
+        cls, minutes: float | None, steps: int | None, epochs: float | None, *, default_minutes: float
+    ) -> "Plan":
         """Check what the user asked for.
 
         Raises:
-            InvalidArgumentError: If both are given, or one is not above 0.
+            InvalidArgumentError: If more than one is given, or one is not above 0.
         """
-        if minutes is not None and steps is not None:
-            raise InvalidArgumentError("Expected minutes or steps, got both; leave one out.")
+        asked = {"minutes": minutes, "steps": steps, "epochs": epochs}
+        given = [name for name, value in asked.items() if value is not None]
+        if len(given) > 1:
+            raise InvalidArgumentError(
+                f"Expected one of minutes, steps and epochs, got {' and '.join(given)}; leave out all but one."
+            )
         if steps is not None:
             if not _is(Integral, steps) or steps < 1:
                 raise InvalidArgumentError(f"steps must be a whole number of at least 1, got {steps!r}.")
             return cls(None, int(steps))
-        minutes = default_minutes if minutes is None else minutes
-        if not _is(Real, minutes) or not 0 < minutes < float("inf"):
-            raise InvalidArgumentError(f"minutes must be a number above 0, got {minutes!r}.")
-        return cls(60.0 * float(minutes), None)
+        if epochs is not None:
+            return cls(None, None, _positive("epochs", epochs))
+        return cls(60.0 * _positive("minutes", default_minutes if minutes is None else minutes), None)
 
-    def judged_depth(self, *, queries: int, pair_seconds: float) -> int:
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the beginning, those of killed runs that this one goes on from included."""
+        return time.monotonic() - self.started
+
+    def resumed(self, elapsed: float) -> "Plan":
+        """Return the plan of a run that has already taken some seconds."""
+        return replace(self, started=self.started - elapsed)
+
+    def judged_depth(self, *, queries: int, pair_seconds: float, within: float = float("inf")) -> int:
         """Choose how many candidates of each side the cross-encoder scores for judging.
 
         Args:
             queries: How many held-out queries.
-            pair_seconds: Estimated seconds of scoring one pair.
+            pair_seconds: Seconds of scoring one pair.
+            within: Seconds that scoring may take at most, beside its share of the budget.
         """
         if self.seconds is None:
             return JUDGED_DEPTHS[0]
+        most = min(JUDGING_SHARE * self.seconds, within)
         affordable = [
-            depth
-            for depth in JUDGED_DEPTHS
-            if scoring_seconds(queries, depth, pair_seconds) <= JUDGING_SHARE * self.seconds
+            depth for depth in JUDGED_DEPTHS if scoring_seconds(queries, depth, pair_seconds) <= most
         ]
         return affordable[0] if affordable else JUDGED_DEPTHS[-1]
 
-    def bi_encoder(self, *, still_needed: float, cross_encoder_too: bool) -> Budget:
+    def bi_encoder(self, *, epoch_steps: float, still_needed: float, cross_encoder_too: bool) -> Budget:
         """Share out what is left for training.
 
         Args:
+            epoch_steps: Steps that see every training example once.
             still_needed: Seconds that indexing and judging will still take.
             cross_encoder_too: Whether a cross-encoder will be trained after it.
         """
-        return self._budget(still_needed, BI_ENCODER_SHARE if cross_encoder_too else 1.0)
+        return self._budget(epoch_steps, still_needed, BI_ENCODER_SHARE if cross_encoder_too else 1.0)
 
-    def cross_encoder(self, *, still_needed: float) -> Budget:
+    def cross_encoder(self, *, epoch_steps: float, still_needed: float) -> Budget:
         """Give the cross-encoder all that is left."""
-        return self._budget(still_needed, 1.0)
+        return self._budget(epoch_steps, still_needed, 1.0)
 
-    def _budget(self, still_needed: float, share: float) -> Budget:
+    def left(self) -> float:
+        """Seconds left before what closes a run: fitting the blend, timing queries, writing the bundle."""
         if self.seconds is None:
-            return Budget(steps=self.steps)
+            return float("inf")
         closing = min(CLOSING_SECONDS, 0.15 * self.seconds) + CLOSING_SHARE * self.seconds
-        left = self.started + self.seconds - closing - still_needed - time.monotonic()
-        return Budget(seconds=max(LEAST_SECONDS, share * left))
+        return self.seconds - closing - self.elapsed
+
+    def _budget(self, epoch_steps: float, still_needed: float, share: float) -> Budget:
+        if self.steps is not None:
+            return Budget(steps=self.steps)
+        if self.epochs is not None:
+            return Budget(steps=max(1, math.ceil(self.epochs * epoch_steps)))
+        return Budget(seconds=max(LEAST_SECONDS, share * (self.left() - still_needed)))
+
+
+def _positive(name: str, value: Any) -> float:
+    if not _is(Real, value) or not 0 < value < float("inf"):
+        raise InvalidArgumentError(f"{name} must be a number above 0, got {value!r}.")
+    return float(value)
 
 
 def _is(kind: type[Any], value: Any) -> bool:

@@ -33,25 +33,49 @@ class Schedule(TrainerCallback):
     Args:
         budget: The budget.
         on_progress: Called with the spent share of the budget, 0 to 1, after every step.
+        stopped: Asked after every step; where it says True, that step was the last.
     """
 
-    def __init__(self, budget: Budget, on_progress: Callable[[float], None] | None = None) -> None:
-        self._budget = budget
+    def __init__(
+        self,
+        budget: Budget,
+        on_progress: Callable[[float], None] | None = None,
+        stopped: Callable[[], bool] | None = None,
+    ) -> None:
+        self.budget = budget
         self._on_progress = on_progress
+        self._stopped = stopped
         self._started = time.monotonic()
+        self._already = 0.0
         self.steps = 0
+
+    def go_on(self, budget: Budget, spent_seconds: float) -> None:
+        """Take up the schedule of a run that was killed.
+
+        Args:
+            budget: That run's.
+            spent_seconds: What it had spent of it.
+        """
+        self.budget = budget
+        self._already = spent_seconds
+        self._started = time.monotonic() - spent_seconds
+
+    @property
+    def spent_seconds(self) -> float:
+        """Wall time of training so far, that of killed runs before included."""
+        return time.monotonic() - self._started
 
     @property
     def max_steps(self) -> int:
         """The trainer's own limit of steps."""
-        return NO_STEP_LIMIT if self._budget.steps is None else self._budget.steps
+        return NO_STEP_LIMIT if self.budget.steps is None else self.budget.steps
 
     @property
     def spent(self) -> float:
         """The spent share of the budget, 0 to 1."""
-        if self._budget.steps is not None:
-            return min(1.0, self.steps / self._budget.steps)
-        return min(1.0, (time.monotonic() - self._started) / float(self._budget.seconds or 1.0))
+        if self.budget.steps is not None:
+            return min(1.0, self.steps / self.budget.steps)
+        return min(1.0, self.spent_seconds / float(self.budget.seconds or 1.0))
 
     def learning_rate_factor(self, _step: int) -> float:
         """Give the factor on the peak learning rate: a linear rise, then a linear fall by the spent budget."""
@@ -61,13 +85,14 @@ class Schedule(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Start the clock; called by the trainer."""
-        self._started = time.monotonic()
+        self.steps = state.global_step
+        self._started = time.monotonic() - self._already
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:  # noqa: ARG002
         """Count the step, tell progress, and stop at the end of the budget; called by the trainer."""
         self.steps = state.global_step
         if self._on_progress is not None:
             self._on_progress(self.spent)
-        if self.spent >= 1.0:
+        if self.spent >= 1.0 or (self._stopped is not None and self._stopped()):
             control.should_training_stop = True
         return control

@@ -65,7 +65,7 @@ def test_values() -> None:
 def test_by_seconds(clock: Clock) -> None:
     one = Schedule(Budget(seconds=60.0))
     clock.now += 500  # loading the data does not count
-    one.on_train_begin(None, None, None)
+    one.on_train_begin(None, SimpleNamespace(global_step=0), None)
     assert one.max_steps > 1_000_000
     factors = []
     for number in range(1, 31):
@@ -80,7 +80,7 @@ def test_by_seconds(clock: Clock) -> None:
 
 def test_one_long_step_ends_it(clock: Clock) -> None:
     one = Schedule(Budget(seconds=3.0))
-    one.on_train_begin(None, None, None)
+    one.on_train_begin(None, SimpleNamespace(global_step=0), None)
     clock.now += 3.0
     assert step(one, 1)
 
@@ -119,3 +119,25 @@ def test_a_trainer_obeys(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None
         trainer = Trainer(model=Clocked(clock), args=arguments, train_dataset=data)
         assert run(trainer, one).steps == steps
         monkeypatch.undo()
+
+
+def test_whoever_says_stop_is_obeyed(clock: Clock) -> None:
+    says = []
+    one = Schedule(Budget(steps=100), stopped=lambda: bool(says))
+    assert not step(one, 1)
+    says.append("stop")
+    assert step(one, 2)
+
+
+def test_a_killed_run_by_the_clock_goes_on(clock: Clock) -> None:
+    one = Schedule(Budget(seconds=3.0))
+    one.go_on(Budget(seconds=60.0), 45.0)
+    clock.now += 500  # loading the checkpoint does not count
+    one.on_train_begin(None, SimpleNamespace(global_step=7), None)
+    assert one.steps == 7
+    assert one.spent == pytest.approx(0.75)
+    clock.now += 5
+    assert one.spent_seconds == pytest.approx(50.0)
+    assert not step(one, 8)
+    clock.now += 10
+    assert step(one, 9)

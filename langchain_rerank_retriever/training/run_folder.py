@@ -1,0 +1,179 @@
+"""What a tuning run has done so far, kept beside the bundle so that a killed run can go on.
+
+    .my-bundle.tuning/
+    ├── run.json                    what is being tuned, as hashes
+    ├── run.lock                    held by the process at work
+    ├── untuned/  tuned/            stores; durable by themselves, and texts in them are not embedded again
+    ├── bi_encoder/                 finished parts
+    ├── bi_encoder.steps/step-120/  the newest checkpoint of a part that is being trained
+    └── ...
+
+A part or checkpoint counts only when it is whole: it is written under another name, its manifest last, synced, and
+renamed. The manifest has the size and hash of every file, so what a disk has damaged since is done anew.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from langchain_rerank_retriever.errors import InvalidArgumentError, StorageError
+from langchain_rerank_retriever.files import move_into_place, scratch_folder, sync
+
+MANIFEST = "complete.json"
+IDENTITY = "run.json"
+
+
+@contextmanager
+def run_folder(target: Path, identity: Mapping[str, str], *, resume: bool) -> Iterator["RunFolder"]:
+    """Open the folder of a run for the length of the run.
+
+    It is removed at the end. Where the run raises or is killed it stays, for a later call to resume from or to
+    start over.
+
+    Args:
+        target: The bundle that the run will write.
+        identity: What is being tuned and how: a name and a hash for each thing that must be the same on resuming.
+        resume: Go on from what an earlier run left; where there is nothing, start.
+
+    Raises:
+        InvalidArgumentError: If the run to resume was of something else; the message names what differs.
+        StorageError: If another process is tuning into the same bundle.
+    """
+    folder = target.parent / f".{target.name}.tuning"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / "run.lock", timeout=0):
+            _claim(folder, identity, resume=resume)
+            yield RunFolder(folder)
+            _empty(folder)
+    except Timeout as error:
+        raise StorageError(
+            f"Another process is tuning into {target}. Wait for it, or choose another output_dir."
+        ) from error
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+class RunFolder:
+    """The parts of a run.
+
+    Args:
+        folder: Where they lie.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds that the run had taken when the newest part or checkpoint was complete; 0.0 where there is none."""
+        found = [one["elapsed"] for one in map(facts_of, self._complete()) if one is not None]
+        return max(found, default=0.0)
+
+    def path(self, part: str) -> Path:
+        """Return where a part lies or will lie."""
+        return self.folder / part
+
+    def facts(self, part: str) -> dict[str, Any] | None:
+        """Return what was noted with a finished part; None where it is not finished, or damaged."""
+        return facts_of(self.path(part))
+
+    @contextmanager
+    def writing(self, part: str, facts: dict[str, Any]) -> Iterator[Path]:
+        """Write a part: files go into the folder that is given, and count when the block ends without an error.
+
+        Args:
+            part: Its name; what lies there is damaged or of no use any more and is removed.
+            facts: Noted with it; may be filled in the block. Must have `elapsed`.
+        """
+        target = self.path(part)
+        shutil.rmtree(target, ignore_errors=True)
+        with scratch_folder(target) as scratch:
+            yield scratch
+            seal(scratch, target, facts)
+        shutil.rmtree(self.checkpoints(part), ignore_errors=True)
+
+    def checkpoints(self, part: str) -> Path:
+        """Return the folder of the checkpoints of a part that is being trained."""
+        return self.folder / f"{part}.steps"
+
+    def _complete(self) -> Iterator[Path]:
+        for manifest in self.folder.rglob(MANIFEST):
+            yield manifest.parent
+
+
+def seal(scratch: Path, target: Path, facts: Mapping[str, Any]) -> None:
+    """Write the manifest of a folder that is otherwise complete, and give it its name.
+
+    Args:
+        scratch: The folder.
+        target: Its name from now on; nothing lies there.
+        facts: JSON, kept in the manifest.
+    """
+    files = {
+        str(file.relative_to(scratch)): _described(file)
+        for file in sorted(scratch.rglob("*"))
+        if file.is_file()
+    }
+    manifest = {"files": files, "facts": dict(facts)}
+    (scratch / MANIFEST).write_text(json.dumps(manifest, ensure_ascii=False), encoding="utf-8")
+    move_into_place(scratch, target)
+
+
+def facts_of(folder: Path) -> dict[str, Any] | None:
+    """Return the facts of a folder that is complete and as it was written; None for any other."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        whole = all(_described(folder / name) == known for name, known in manifest["files"].items())
+        return dict(manifest["facts"]) if whole else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """Return the newest checkpoint that is whole; None where there is none."""
+    numbered = [(int(path.name.rpartition("-")[2]), path) for path in folder.glob("step-*")]
+    return next((path for _, path in sorted(numbered, reverse=True) if facts_of(path) is not None), None)
+
+
+def _described(file: Path) -> dict[str, Any]:
+    with file.open("rb") as content:
+        return {"bytes": file.stat().st_size, "sha256": hashlib.file_digest(content, "sha256").hexdigest()}
+
+
+def _claim(folder: Path, identity: Mapping[str, str], *, resume: bool) -> None:
+    path = folder / IDENTITY
+    if resume and path.is_file():
+        try:
+            earlier = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            earlier = {}
+        differing = sorted(
+            name for name in identity.keys() | earlier.keys() if identity.get(name) != earlier.get(name)
+        )
+        if not differing:
+            return
+        if earlier:
+            raise InvalidArgumentError(
+                f"resume=True: the run to resume had other {', '.join(differing)}. Pass the same as then, or "
+                "resume=False to start over."
+            )
+    _empty(folder)
+    scratch = folder / f"{IDENTITY}.tmp"
+    scratch.write_text(json.dumps(dict(identity)), encoding="utf-8")
+    sync(scratch)
+    scratch.replace(path)
+    sync(folder)
+
+
+def _empty(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        elif entry.name != "run.lock":
+            entry.unlink()
