@@ -87,7 +87,7 @@ def compared(
     promoted = False
     if mean <= ROUNDING:
         reason = "not better"
-    elif differences.size < LEAST_TO_TELL or bound < min(-ROUNDING, -tolerated):
+    elif differences.size < LEAST_TO_TELL or (bound <= -tolerated and bound < -ROUNDING):
         reason = "not enough queries to tell"
     else:
         promoted = True
