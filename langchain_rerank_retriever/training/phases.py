@@ -95,7 +95,7 @@ class Tuning:
         needed = self._seconds("index, untuned") + self._seconds("recall, untuned")
         if cross_encoder_too:
             needed += self._scoring_seconds()
-        budget = self._plan.bi_encoder(still_needed=needed, cross_encoder_too=cross_encoder_too)
+        budget = self._plan.bi_encoder(epoch_steps=1, still_needed=needed, cross_encoder_too=cross_encoder_too)
         trainee = Trainee(self._work / "bi_encoder", budget, self._inputs.seed)
         with self._phases.phase("train bi-encoder") as update:
             tuned, fitted = train_bi_encoder(encoder, self._inputs.train, self._texts, trainee, update)
@@ -105,7 +105,7 @@ class Tuning:
 
     def _train_cross_encoder(self, reranker: Any, store: FaissStore, fusion: Fusion) -> CrossEncoderScorer:
         def trainee() -> Trainee:
-            budget = self._plan.cross_encoder(still_needed=self._scoring_seconds())
+            budget = self._plan.cross_encoder(epoch_steps=1, still_needed=self._scoring_seconds())
             return Trainee(self._work / "cross_encoder", budget, self._inputs.seed)
 
         with self._phases.phase("mine hard negatives") as update:

@@ -17,6 +17,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,19 @@ def run_folder(target: Path, identity: Mapping[str, str], *, resume: bool) -> It
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part that is being written.
+
+    Attributes:
+        folder: For its files; exists and is empty.
+        facts: JSON that is noted with it.
+    """
+
+    folder: Path
+    facts: dict[str, Any]
+
+
 class RunFolder:
     """The parts of a run.
 
@@ -84,19 +98,26 @@ class RunFolder:
         return facts_of(self.path(part))
 
     @contextmanager
-    def writing(self, part: str, facts: dict[str, Any]) -> Iterator[Path]:
-        """Write a part: files go into the folder that is given, and count when the block ends without an error.
+    def writing(self, name: str) -> Iterator["Part"]:
+        """Write a part: it counts when the block ends without an error.
 
         Args:
-            part: Its name; what lies there is damaged or of no use any more and is removed.
-            facts: Noted with it; may be filled in the block. Must have `elapsed`.
+            name: Its name; what lies there is damaged or of no use any more and is removed.
+
+        Yields:
+            The folder for its files and a dictionary for its facts; `elapsed` must be among these.
         """
-        target = self.path(part)
+        target = self.path(name)
         shutil.rmtree(target, ignore_errors=True)
         with scratch_folder(target) as scratch:
-            yield scratch
-            seal(scratch, target, facts)
-        shutil.rmtree(self.checkpoints(part), ignore_errors=True)
+            part = Part(scratch, {})
+            yield part
+            seal(part.folder, target, part.facts)
+        shutil.rmtree(self.checkpoints(name), ignore_errors=True)
+
+    def forget(self, name: str) -> None:
+        """Remove what there is of a part."""
+        shutil.rmtree(self.path(name), ignore_errors=True)
 
     def checkpoints(self, part: str) -> Path:
         """Return the folder of the checkpoints of a part that is being trained."""

@@ -73,7 +73,7 @@ def tune(
     """
     if resume:
         raise InvalidArgumentError("resume=True is not in this version. Leave it out to tune from the start.")
-    plan = Plan.of(minutes, steps, default_minutes=DEFAULT_MINUTES)
+    plan = Plan.of(minutes, steps, None, default_minutes=DEFAULT_MINUTES)
     check_start(reranker)
     target = Path(output_dir).resolve()
     bundle.check_target(target)

@@ -10,7 +10,7 @@ from langchain_rerank_retriever.training.interrupt import ends_early
 
 def test_the_first_asks_and_the_second_stops(caplog: pytest.LogCaptureFixture) -> None:
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt), ends_early() as asked:
+    with pytest.raises(KeyboardInterrupt), ends_early() as asked:  # noqa: PT012
         assert not asked()
         signal.raise_signal(signal.SIGINT)
         assert asked()

@@ -25,9 +25,10 @@ class Killed(BaseException):
 
 
 def killed_run(target: Path, part: str = "a", elapsed: float = 2.0) -> Path:
-    with pytest.raises(Killed), run_folder(target, IDENTITY, resume=False) as run:
-        with run.writing(part, {"elapsed": elapsed, "loss": 0.5}) as scratch:
-            (scratch / "model.bin").write_bytes(b"weights")
+    with pytest.raises(Killed), run_folder(target, IDENTITY, resume=False) as run:  # noqa: PT012
+        with run.writing(part) as written:
+            written.facts.update(elapsed=elapsed, loss=0.5)
+            (written.folder / "model.bin").write_bytes(b"weights")
         raise Killed
     return target.parent / f".{target.name}.tuning"
 
@@ -35,8 +36,9 @@ def killed_run(target: Path, part: str = "a", elapsed: float = 2.0) -> Path:
 def test_a_finished_run_leaves_nothing(tmp_path: Path) -> None:
     with run_folder(tmp_path / "bundle", IDENTITY, resume=False) as run:
         assert run.facts("a") is None
-        with run.writing("a", {"elapsed": 1.0}) as scratch:
-            (scratch / "x").write_text("x")
+        with run.writing("a") as written:
+            written.facts["elapsed"] = 1.0
+            (written.folder / "x").write_text("x")
         assert run.facts("a") == {"elapsed": 1.0}
     assert list(tmp_path.iterdir()) == []
 
@@ -92,11 +94,19 @@ def test_two_at_once_are_refused(tmp_path: Path) -> None:
 
 def test_a_part_that_is_not_finished_does_not_count(tmp_path: Path) -> None:
     with run_folder(tmp_path / "bundle", IDENTITY, resume=False) as run:
-        with pytest.raises(Killed), run.writing("a", {"elapsed": 1.0}) as scratch:
-            (scratch / "x").write_text("x")
+        with pytest.raises(Killed), run.writing("a") as written:  # noqa: PT012
+            (written.folder / "x").write_text("x")
             raise Killed
         assert run.facts("a") is None
         assert not run.path("a").exists()
+
+
+def test_what_is_forgotten_is_gone(tmp_path: Path) -> None:
+    killed_run(tmp_path / "bundle")
+    with run_folder(tmp_path / "bundle", IDENTITY, resume=True) as run:
+        run.forget("a")
+        run.forget("never was")
+        assert run.facts("a") is None
 
 
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])

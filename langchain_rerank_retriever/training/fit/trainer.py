@@ -1,14 +1,18 @@
 """What every training run shares: the trainer's arguments, and a learning rate that follows the budget."""
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from langchain_rerank_retriever.errors import StorageError
 from langchain_rerank_retriever.training.fit.checkpoint import Checkpointing, Checkpoints
-from langchain_rerank_retriever.training.fit.schedule import Schedule
+from langchain_rerank_retriever.training.fit.recipe import DEFAULT_RECIPE, Recipe
+from langchain_rerank_retriever.training.fit.schedule import Budget, Schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,43 @@ class Fitted:
 
     steps: int
     loss: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """How one encoder is trained, its data apart.
+
+    Attributes:
+        folder: Where the trained model goes; new or empty.
+        budget: How long.
+        seed: Of everything random.
+        recipe: The choices.
+        checkpoints: Where checkpoints are kept; None keeps none.
+        stopped: Asked after every step; True ends the training early.
+        on_progress: Told the spent share of the budget after every step.
+    """
+
+    folder: Path
+    budget: Budget
+    seed: int
+    recipe: Recipe = DEFAULT_RECIPE
+    checkpoints: Checkpoints | None = None
+    stopped: Callable[[], bool] | None = None
+    on_progress: Callable[[float], None] | None = None
+
+    def schedule(self) -> Schedule:
+        """Make the schedule of one run."""
+        return Schedule(self.budget, self.on_progress, self.stopped)
+
+    @contextmanager
+    def scratch(self) -> Iterator[str]:
+        """Give the trainer a folder to write in, on the disk where the checkpoints are kept, and remove it."""
+        if self.checkpoints is None:
+            with TemporaryDirectory() as folder:
+                yield folder
+            return
+        yield str(self.checkpoints.scratch)
+        shutil.rmtree(self.checkpoints.scratch, ignore_errors=True)
 
 
 def common_arguments(schedule: Schedule, *, seed: int, bf16: bool) -> dict[str, Any]:
