@@ -1,10 +1,14 @@
 """Fine-tune the bi-encoder on queries and their documents, with sentence-transformers' own trainer and loss."""
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from langchain_rerank_retriever.training.fit.adapters import learning_rate, low_rank
+from langchain_rerank_retriever.training.fit.losses import in_batch_loss
+from langchain_rerank_retriever.training.fit.recipe import DEFAULT_RECIPE, Recipe
 from langchain_rerank_retriever.training.fit.schedule import Budget, Schedule
 from langchain_rerank_retriever.training.fit.trainer import (
     Fitted,
@@ -15,7 +19,6 @@ from langchain_rerank_retriever.training.fit.trainer import (
 )
 
 #: Recipe found by hand on several data sets: many cheap steps beat few long ones.
-BATCH_SIZE = 32
 LEARNING_RATE = 4e-5
 TRAIN_TOKENS = 128
 
@@ -28,15 +31,15 @@ def fit_bi_encoder(
     budget: Budget,
     seed: int,
     bf16: bool,
+    recipe: Recipe = DEFAULT_RECIPE,
     query_prompt: str = "",
     document_prompt: str = "",
     on_progress: Callable[[float], None] | None = None,
 ) -> Fitted:
     """Train a SentenceTransformer in place and save it.
 
-    The loss is the symmetric in-batch softmax over cosine similarities times 20 (InfoNCE, van den Oord et al. 2018;
-    sentence-transformers' `MultipleNegativesRankingLoss` in both directions). No batch holds a text twice, since a
-    second copy of a positive would count as a negative.
+    The loss is the symmetric in-batch softmax over cosine similarities times 20. No batch holds a text twice, since
+    a second copy of a positive would count as a negative.
 
     Args:
         model: A float32 `SentenceTransformer`; trained in place, its maximum length is as before afterwards.
@@ -45,28 +48,35 @@ def fit_bi_encoder(
         budget: How long.
         seed: Of shuffling and dropout.
         bf16: Whether to train under bfloat16 autocast.
+        recipe: The batch, its parts, Matryoshka dimensions and adapters.
         query_prompt: Put before every query, as when serving.
         document_prompt: Put before every passage.
         on_progress: Called with the spent share of the budget.
+
+    Raises:
+        InvalidArgumentError: A Matryoshka dimension is more than the model has.
+        MissingExtraError: Adapters are asked for and `peft` is not installed.
     """
     from datasets import Dataset
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
     from sentence_transformers.base.sampler import BatchSamplers
-    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
     schedule = Schedule(budget, on_progress)
-    switch_off_dropout(model)
+    loss = in_batch_loss(model, recipe)
     without_model_card(model)
-    served_tokens = model.max_seq_length
-    model.max_seq_length = min(TRAIN_TOKENS, served_tokens or TRAIN_TOKENS)
     prompts = {"query": query_prompt, "passage": document_prompt}
-    with tempfile.TemporaryDirectory() as scratch:
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        cut_short(model, TRAIN_TOKENS),
+        low_rank(model, recipe.lora_rank, seed=seed),
+    ):
+        switch_off_dropout(model)
         trainer = SentenceTransformerTrainer(
             model=model,
             args=SentenceTransformerTrainingArguments(
                 output_dir=scratch,
-                per_device_train_batch_size=BATCH_SIZE,
-                learning_rate=LEARNING_RATE,
+                per_device_train_batch_size=recipe.batch_size,
+                learning_rate=learning_rate(LEARNING_RATE, recipe),
                 batch_sampler=BatchSamplers.NO_DUPLICATES,
                 prompts={name: prompt for name, prompt in prompts.items() if prompt} or None,
                 **common_arguments(schedule, seed=seed, bf16=bf16),
@@ -74,11 +84,19 @@ def fit_bi_encoder(
             train_dataset=Dataset.from_dict(
                 {"query": [q for q, _ in pairs], "passage": [p for _, p in pairs]}
             ),
-            loss=MultipleNegativesRankingLoss(
-                model, directions=("query_to_doc", "doc_to_query"), partition_mode="per_direction"
-            ),
+            loss=loss,
         )
         fitted = run(trainer, schedule)
-    model.max_seq_length = served_tokens
     model.save_pretrained(str(folder), create_model_card=False)
     return fitted
+
+
+@contextmanager
+def cut_short(model: Any, tokens: int) -> Iterator[None]:
+    """Cut texts at so many tokens while a model trains; its own maximum length is as before afterwards."""
+    served = model.max_seq_length
+    model.max_seq_length = min(tokens, served or tokens)
+    try:
+        yield
+    finally:
+        model.max_seq_length = served

@@ -1,4 +1,4 @@
-"""Train the cross-encoder listwise on hard negatives, with sentence-transformers' own trainer and loss."""
+"""Train the cross-encoder on hard negatives, with sentence-transformers' own trainer and loss."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from langchain_rerank_retriever.training.fit.adapters import learning_rate, low_rank
+from langchain_rerank_retriever.training.fit.losses import LISTWISE_LABEL, ranking_loss
+from langchain_rerank_retriever.training.fit.recipe import DEFAULT_RECIPE, CrossEncoderLoss, Recipe
 from langchain_rerank_retriever.training.fit.schedule import Budget, Schedule
 from langchain_rerank_retriever.training.fit.trainer import (
     Fitted,
@@ -22,9 +25,11 @@ HEAD_LEARNING_RATE = 5 * LEARNING_RATE
 FINE_TUNE_LEARNING_RATE = 3e-5
 MAX_TOKENS = 128
 
-#: ListNet's target is the softmax of the labels. At 10 the one positive gets 0.9997 of it among 8 passages, which
-#: makes the loss the plain softmax cross-entropy; at 1 it would get only 0.28.
-POSITIVE_LABEL = 10.0
+#: Losses that read a query with its whole list; the others read pairs.
+WHOLE_LISTS = ("listwise", "lambda")
+
+#: The matrices of a new head, by their names in a CrossEncoder of sentence-transformers' modules.
+HEAD = r"^(model\.)?\d+\.linear\."
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +73,13 @@ def fit_cross_encoder(
     seed: int,
     bf16: bool,
     new_head: bool,
+    recipe: Recipe = DEFAULT_RECIPE,
     on_progress: Callable[[float], None] | None = None,
 ) -> Fitted:
     """Train a CrossEncoder in place and save it.
 
-    The loss is the softmax cross-entropy of each query's list (ListNet, Cao et al. 2007, with a one-hot target).
+    The usual loss is the softmax cross-entropy of each query's list (ListNet, Cao et al. 2007, with a one-hot
+    target). A step takes as many pairs with every loss.
 
     Args:
         model: A float32 `CrossEncoder` with one label; trained in place.
@@ -82,35 +89,48 @@ def fit_cross_encoder(
         seed: Of shuffling and dropout.
         bf16: Whether to train under bfloat16 autocast.
         new_head: Whether the layers on top are new (`warm_start`) and learn at a rate of their own.
+        recipe: The loss and the adapters.
         on_progress: Called with the spent share of the budget.
+
+    Raises:
+        MissingExtraError: Adapters are asked for and `peft` is not installed.
     """
     from datasets import Dataset
     from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
-    from sentence_transformers.cross_encoder.losses import ListNetLoss
 
     schedule = Schedule(budget, on_progress)
-    switch_off_dropout(model)
     without_model_card(model)
-    with tempfile.TemporaryDirectory() as scratch:
+    longest = max(len(one.passages) for one in lists)
+    peak = learning_rate(LEARNING_RATE if new_head else FINE_TUNE_LEARNING_RATE, recipe)
+    with tempfile.TemporaryDirectory() as scratch, low_rank(model, recipe.lora_rank, seed=seed):
+        switch_off_dropout(model)
         trainer = CrossEncoderTrainer(
             model=model,
             args=CrossEncoderTrainingArguments(
                 output_dir=scratch,
-                per_device_train_batch_size=LISTS_PER_STEP,
-                learning_rate=LEARNING_RATE if new_head else FINE_TUNE_LEARNING_RATE,
-                learning_rate_mapping={r"\.linear\.": HEAD_LEARNING_RATE} if new_head else {},
+                per_device_train_batch_size=LISTS_PER_STEP
+                * (1 if recipe.cross_encoder_loss in WHOLE_LISTS else longest),
+                learning_rate=peak,
+                learning_rate_mapping={HEAD: HEAD_LEARNING_RATE} if new_head else {},
                 **common_arguments(schedule, seed=seed, bf16=bf16),
             ),
-            train_dataset=Dataset.from_dict(
-                {
-                    "query": [one.query for one in lists],
-                    "passages": [list(one.passages) for one in lists],
-                    "labels": [[POSITIVE_LABEL] + [0.0] * (len(one.passages) - 1) for one in lists],
-                }
-            ),
-            # All pairs of a step in one forward pass: they are short and of like length.
-            loss=ListNetLoss(model, mini_batch_size=-1),
+            train_dataset=Dataset.from_dict(_columns(lists, recipe.cross_encoder_loss)),
+            loss=ranking_loss(model, recipe.cross_encoder_loss, negatives=longest - 1),
         )
         fitted = run(trainer, schedule)
     model.save_pretrained(str(folder), create_model_card=False)
     return fitted
+
+
+def _columns(lists: Sequence[PassageList], loss: CrossEncoderLoss) -> dict[str, list[Any]]:
+    """Lay lists out as a loss reads them: whole, or pair by pair; the labels' column must have one of four names."""
+    if loss in WHOLE_LISTS:
+        positive = LISTWISE_LABEL if loss == "listwise" else 1.0
+        return {
+            "query": [one.query for one in lists],
+            "passages": [list(one.passages) for one in lists],
+            "labels": [[positive] + [0.0] * (len(one.passages) - 1) for one in lists],
+        }
+    pairs = [(one.query, text, float(place == 0)) for one in lists for place, text in enumerate(one.passages)]
+    queries, passages, labels = zip(*pairs, strict=True)
+    return {"query": list(queries), "passage": list(passages), "label": list(labels)}

@@ -1,6 +1,6 @@
 """From training data to the two trained encoders, loaded as they will serve."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from langchain_rerank_retriever.cross_encoder import CrossEncoderScorer
 from langchain_rerank_retriever.embeddings import PooledEmbeddings
 from langchain_rerank_retriever.errors import InvalidArgumentError, ModelLoadError
+from langchain_rerank_retriever.protocols import PairScorer
 from langchain_rerank_retriever.runtime.loading import resolve_folder
 from langchain_rerank_retriever.runtime.select import bfloat16_is_faster
 from langchain_rerank_retriever.training.data.reading import TrainingData
@@ -18,7 +19,8 @@ from langchain_rerank_retriever.training.fit.cross_encoder import (
     fit_cross_encoder,
     warm_start,
 )
-from langchain_rerank_retriever.training.fit.mining import mine_lists
+from langchain_rerank_retriever.training.fit.mining import Mined, mine_lists
+from langchain_rerank_retriever.training.fit.recipe import DEFAULT_RECIPE, Recipe
 from langchain_rerank_retriever.training.fit.schedule import Budget
 from langchain_rerank_retriever.training.fit.trainer import Fitted
 from langchain_rerank_retriever.training.progress import Update
@@ -44,7 +46,13 @@ class Trainee:
 
 
 def train_bi_encoder(
-    encoder: PooledEmbeddings, data: TrainingData, texts: Mapping[str, str], trainee: Trainee, update: Update
+    encoder: PooledEmbeddings,
+    data: TrainingData,
+    texts: Mapping[str, str],
+    trainee: Trainee,
+    update: Update,
+    *,
+    recipe: Recipe = DEFAULT_RECIPE,
 ) -> tuple[PooledEmbeddings, Fitted]:
     """Train a copy of a bi-encoder on every (query, relevant document) pair."""
     model = encoder.load_trainable()
@@ -56,6 +64,7 @@ def train_bi_encoder(
         budget=trainee.budget,
         seed=trainee.seed,
         bf16=_half_precision(),
+        recipe=recipe,
         query_prompt=model.prompts.get("query") or "",
         document_prompt=model.prompts.get("document") or "",
         on_progress=update,
@@ -70,18 +79,37 @@ def lists_for(
     trainee: Trainee,
     fusion: Mapping[str, float] | None,
     update: Update,
-) -> list[PassageList]:
-    """Draw as many training lists as the budget can use up."""
+    *,
+    recipe: Recipe = DEFAULT_RECIPE,
+    teacher: PairScorer | None = None,
+) -> Mined:
+    """Draw as many training lists as the budget can use up; see `mine_lists`."""
     if trainee.budget.steps is not None:
         steps = float(trainee.budget.steps)
     else:
         steps = MOST_STEPS_A_SECOND * float(trainee.budget.seconds or 0.0)
     count = max(LISTS_PER_STEP, int(LISTS_PER_STEP * steps))
-    return mine_lists(store, data, texts, count=count, fusion=fusion, seed=trainee.seed, on_progress=update)
+    return mine_lists(
+        store,
+        data,
+        texts,
+        count=count,
+        fusion=fusion,
+        seed=trainee.seed,
+        recipe=recipe,
+        teacher=teacher,
+        on_progress=update,
+    )
 
 
 def train_cross_encoder(
-    start: Any, bi_encoder_folder: Path, lists: list[PassageList], trainee: Trainee, update: Update
+    start: Any,
+    bi_encoder_folder: Path,
+    lists: Mined | Sequence[PassageList],
+    trainee: Trainee,
+    update: Update,
+    *,
+    recipe: Recipe = DEFAULT_RECIPE,
 ) -> tuple[CrossEncoderScorer, Fitted]:
     """Train a cross-encoder.
 
@@ -91,6 +119,7 @@ def train_cross_encoder(
         lists: Training lists.
         trainee: Folder, budget and seed.
         update: Told the spent share of the budget.
+        recipe: The loss and the adapters.
     """
     import torch
 
@@ -99,12 +128,13 @@ def train_cross_encoder(
     model, new_head = _cross_encoder_to_train(start, bi_encoder_folder)
     fitted = fit_cross_encoder(
         model,
-        lists,
+        lists.lists if isinstance(lists, Mined) else lists,
         folder=trainee.folder,
         budget=trainee.budget,
         seed=trainee.seed,
         bf16=_half_precision(),
         new_head=new_head,
+        recipe=recipe,
         on_progress=update,
     )
     return CrossEncoderScorer(trainee.folder), fitted

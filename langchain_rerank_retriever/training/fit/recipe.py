@@ -59,13 +59,15 @@ class Recipe:
         for name in ("mini_batch_size", "lora_rank"):
             if getattr(self, name) is not None:
                 _count(name, getattr(self, name), least=1)
-        for dimension in self.matryoshka_dims:
+        dimensions: object = self.matryoshka_dims
+        if not isinstance(dimensions, tuple):
+            raise InvalidArgumentError(
+                f"matryoshka_dims must be a tuple of whole numbers, got {dimensions!r}."
+            )
+        for dimension in dimensions:
             _count("matryoshka_dims", dimension, least=1)
-        if (
-            isinstance(self.margin, bool)
-            or not isinstance(self.margin, int | float)
-            or not 0 < self.margin <= 1
-        ):
+        margin: object = self.margin
+        if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 < margin <= 1:
             raise InvalidArgumentError(f"margin must be above 0 and at most 1, got {self.margin!r}.")
 
 
@@ -77,3 +79,7 @@ def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:
 def _count(name: str, value: object, *, least: int) -> None:
     if type(value) is not int or value < least:
         raise InvalidArgumentError(f"{name} must be a whole number of at least {least}, got {value!r}.")
+
+
+#: One object for all signatures; it cannot be changed.
+DEFAULT_RECIPE = Recipe()

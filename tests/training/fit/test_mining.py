@@ -38,7 +38,7 @@ QRELS = {"q0": {"cats0": 1, "cats3": 2, "cats9": 0}, "q1": {"dogs5": 1}, "q2": {
 def mine(
     store: FaissStore, data: TrainingData, count: int, seed: int = 0, fusion: dict[str, float] | None = None
 ) -> list[PassageList]:
-    return mine_lists(store, data, TEXTS, count=count, fusion=fusion, seed=seed)
+    return mine_lists(store, data, TEXTS, count=count, fusion=fusion, seed=seed).lists
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 40])
@@ -100,11 +100,11 @@ def test_a_small_corpus_gives_short_lists() -> None:
     store = FaissStore(HashEmbeddings())
     store.add_documents([Document(id=key, page_content=text) for key, text in texts.items()])
     data = data_of({"q0": {"a": 1}})
-    lists = mine_lists(store, data, texts, count=5, fusion=None, seed=0)
+    lists = mine_lists(store, data, texts, count=5, fusion=None, seed=0).lists
     assert [one.passages for one in lists] == [("one text", "another text")] * 5
     # Where everything is relevant there is nothing to tell apart.
     everything = data_of({"q0": {"a": 1, "c": 1}})
-    assert mine_lists(store, everything, texts, count=5, fusion=None, seed=0) == []
+    assert mine_lists(store, everything, texts, count=5, fusion=None, seed=0).lists == []
 
 
 @settings(max_examples=30, deadline=None)
