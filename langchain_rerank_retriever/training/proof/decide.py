@@ -1,23 +1,34 @@
 """From the tables of the held-out queries to the system that is shipped, and its figures."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
 
 from langchain_rerank_retriever.blend import Blend
+from langchain_rerank_retriever.errors import InvalidArgumentError
 from langchain_rerank_retriever.evaluation import Evaluation
 from langchain_rerank_retriever.evaluation.judge import Judge
-from langchain_rerank_retriever.training.proof.fit_blend import MEASURE
-from langchain_rerank_retriever.training.proof.promote import Decision, promote
+from langchain_rerank_retriever.training.proof.calibration import Calibration, calibration_of
+from langchain_rerank_retriever.training.proof.fit_blend import MEASURE, BlendFitter
+from langchain_rerank_retriever.training.proof.forms import divided
+from langchain_rerank_retriever.training.proof.pool import Pool
+from langchain_rerank_retriever.training.proof.promote import Decision, compared, promote
+from langchain_rerank_retriever.training.proof.signal import AT_CHANCE, Signal, labels_carry_signal, warning
 from langchain_rerank_retriever.training.proof.stages import System
 from langchain_rerank_retriever.training.proof.systems import (
+    BASE,
+    BLENDED,
+    CROSS_ENCODER,
     ORDER,
+    UNTUNED,
     HeldOut,
-    at_depth,
+    Rankings,
+    as_served,
     best_depth,
+    can_cross_fit,
     cross_fitted,
     depth_curve,
-    fit_systems,
     rankings,
 )
 from langchain_rerank_retriever.training.proof.systems import systems as all_systems
@@ -26,6 +37,9 @@ MEASURES = (MEASURE, "Success@1", "Success@10", "RR@10", "R@100")
 
 #: Weights of dense and lexical scores in hybrid recall; None fuses by rank.
 Fusion = Mapping[str, float] | None
+
+#: Which untuned system to ship where the labels cannot tell.
+Fallback = Callable[[], str] | str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +50,14 @@ class Outcome:
         chosen: The name of the system to ship.
         decisions: Every comparison on the way.
         systems: Every system, simplest first, fitted on all of the dev queries.
-        blend: Fitted on all of the dev queries; None where they are too few.
-        curve: nDCG@10 of the chosen system by depth; empty for one that does not re-rank.
+        blend: Fitted on all of the dev queries; None where they are too few, or their labels are at chance.
+        curve: nDCG@10 by depth, of the chosen system where it re-ranks, else of the richest one that does; empty
+            where none does.
         evaluations: Every system on the reporting queries.
+        blend_forms: Cross-fitted nDCG@10 of the richest blend by its form; empty where it was not fitted.
+        calibration: Of the chosen system's probabilities, cross-fitted over the dev queries; None where it has none.
+        signal: Whether the labels of the dev queries say anything.
+        warnings: What to tell the user, in words.
     """
 
     chosen: str
@@ -47,10 +66,21 @@ class Outcome:
     blend: Blend | None
     curve: dict[int, float]
     evaluations: dict[str, Evaluation]
+    blend_forms: Mapping[str, float] = field(default_factory=dict)
+    calibration: Calibration | None = None
+    signal: Signal | None = None
+    warnings: Sequence[str] = ()
 
 
 def decide(
-    dev: HeldOut, test: HeldOut | None, *, depth: int, reranked: bool, fusion: Fusion, seed: int
+    dev: HeldOut,
+    test: HeldOut | None,
+    *,
+    depth: int,
+    reranked: bool,
+    fusion: Fusion,
+    seed: int,
+    fallback: Fallback = None,
 ) -> Outcome:
     """Fit, choose and judge.
 
@@ -61,24 +91,93 @@ def decide(
         depth: How many candidates the cross-encoder scored.
         reranked: Whether there is a cross-encoder.
         fusion: Weights of hybrid recall.
-        seed: Of folds and bootstrap.
+        seed: Of folds, bootstrap and permutations.
+        fallback: The untuned system to ship where the labels are at chance, or what names it when it is needed;
+            None is `"base"`.
+
+    Raises:
+        InvalidArgumentError: If `fallback` names another system.
     """
-    fit = partial(fit_systems, depth=depth, reranked=reranked, fusion=fusion)
-    blend, systems = fit(dev)
-    unfitted = all_systems(None, depth=depth, reranked=reranked)
-    answers = cross_fitted(dev, lambda some: fit(some)[1], unfitted=unfitted, seed=seed)
-    judge = Judge(dev.qrels, MEASURES)
+    fitter = BlendFitter(dev.serving, dev.qrels, depth=depth, fusion=fusion, seed=seed)
+    every = tuple(dev.qrels)
+
+    def fit(some: HeldOut) -> dict[str, System]:
+        return all_systems(fitter.blend(tuple(some.qrels), depth), depth=depth, reranked=reranked)
+
+    systems, unfitted = fit(dev), all_systems(None, depth=depth, reranked=reranked)
+    answers = cross_fitted(dev, fit, unfitted=unfitted, seed=seed)
     order = [name for name in ORDER if name in answers and name in systems]
-    evaluations = {name: judge(answers[name], name=name) for name in order}
+    evaluations = _judged({name: answers[name] for name in order}, dev)
     values = {name: evaluations[name].per_query[MEASURE] for name in order}
-    chosen, decisions = promote(values, order, seed=seed)
-    curve = depth_curve(systems[chosen], dev)
-    shipped = {name: _at_best_depth(systems[name], curve) for name in order}
-    if test is not None:
-        judge = Judge(test.qrels, MEASURES)
-        evaluations = {name: judge(ranked, name=name) for name, ranked in rankings(shipped, test).items()}
-    return Outcome(chosen, decisions, shipped, blend, curve, evaluations)
+    # What was fitted on these very labels cannot tell whether they are better than chance.
+    signal = labels_carry_signal({name: answers[name] for name in unfitted}, dev.qrels, seed=seed)
+    if signal.ok:
+        chosen, decisions = promote(values, order, seed=seed)
+    else:
+        chosen, decisions = _untuned(fallback, values, order, seed=seed)
+    curve = _curve(chosen, {name: systems[name] for name in order}, dev)
+    served_depth = best_depth(curve) if systems[chosen].reranked else depth
+    blend = fitter.blend(every, served_depth) if signal.ok else None
+    served = all_systems(blend, depth=served_depth, reranked=reranked)
+    served = {name: served[name] for name in order if name in served}
+    fitted = fitter.fit(every)
+    return Outcome(
+        chosen,
+        decisions,
+        served,
+        blend,
+        curve,
+        {name: evaluations[name] for name in served}
+        if test is None
+        else _judged(rankings(served, test), test),
+        blend_forms={} if fitted is None else fitted.forms,
+        calibration=_calibration(served[chosen], fitter, dev, depth=served_depth, seed=seed)
+        if signal.ok
+        else None,
+        signal=signal,
+        warnings=() if signal.ok else (warning(signal),),
+    )
 
 
-def _at_best_depth(system: System, curve: Mapping[int, float]) -> System:
-    return at_depth(system, best_depth(curve)) if system.reranked and curve else system
+def _judged(answers: Mapping[str, Rankings], queries: HeldOut) -> dict[str, Evaluation]:
+    judge = Judge(queries.qrels, MEASURES)
+    return {name: judge(ranked, name=name) for name, ranked in answers.items()}
+
+
+def _untuned(
+    fallback: Fallback, values: Mapping[str, Mapping[str, float]], order: Sequence[str], *, seed: int
+) -> tuple[str, list[Decision]]:
+    """Ship what the labels had no part in."""
+    chosen = fallback() if callable(fallback) else fallback or BASE
+    if chosen not in UNTUNED:
+        raise InvalidArgumentError(f"fallback must name one of {UNTUNED}, got {chosen!r}.")
+    others = [compared(values, name, chosen, seed=seed) for name in order if name != chosen]
+    return chosen, [replace(one, promoted=False, reason=AT_CHANCE) for one in others]
+
+
+def _curve(chosen: str, systems: Mapping[str, System], dev: HeldOut) -> dict[int, float]:
+    """Give the depth curve of the chosen system, or else of the richest that re-ranks."""
+    for name in (chosen, BLENDED, CROSS_ENCODER):
+        if name in systems and systems[name].reranked:
+            return depth_curve(systems[name], dev)
+    return {}
+
+
+def _calibration(
+    chosen: System, fitter: BlendFitter, dev: HeldOut, *, depth: int, seed: int
+) -> Calibration | None:
+    """Judge the probabilities that the chosen system gives to queries that its blend was not fitted on."""
+    if not can_cross_fit(dev):
+        return None
+    probability, relevant = [], []
+    for outside, inside in divided(list(dev.qrels), seed=seed):
+        blend = fitter.blend(tuple(outside), depth)
+        found = all_systems(blend, depth=depth, reranked=chosen.reranked)
+        variant = as_served(found[chosen.name], blend).variant if chosen.name in found else None
+        if variant is None:
+            return None
+        pool = Pool(dev.only(inside).tables(chosen), dev.qrels, chosen)
+        scores, labels = pool.scores(variant, inside)
+        probability.append(variant.probability(scores))
+        relevant.append(labels)
+    return calibration_of(np.concatenate(probability), np.concatenate(relevant), queries=len(dev.qrels))

@@ -1,36 +1,23 @@
-"""Fit the weights of the stages and the calibration, on queries that trained no model.
-
-Weights are found on a grid over the simplex: with two or three stages that is exhaustive, cannot get stuck, and
-optimises nDCG@10 itself.
-"""
+"""Fit the weights of the stages and the calibration, on queries that trained no model."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from itertools import product
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from langchain_rerank_retriever.blend import Blend, BlendVariant, Feature
 from langchain_rerank_retriever.evaluation.judge import Judge
-from langchain_rerank_retriever.recall.fusion import Floats
-from langchain_rerank_retriever.training.proof.stages import StageTable, System, blended_scores, served_order
+from langchain_rerank_retriever.training.proof.forms import RICHEST, best_form, best_weights, fit_standard
+from langchain_rerank_retriever.training.proof.pool import MEASURE, MEASURED_DEPTH, Pool, simplex
+from langchain_rerank_retriever.training.proof.stages import StageTable, System, served_order
+
+__all__ = ["LEAST_QUERIES", "MEASURE", "BlendFitter", "FittedBlend", "Qrels", "Tables", "fit_fusion"]
 
 #: Below this many queries, fitted weights follow chance more than the data.
 LEAST_QUERIES = 20
-GRID_STEPS = 10
-MEASURE = "nDCG@10"
 
 Tables = Mapping[str, StageTable]
 Qrels = Mapping[str, Mapping[str, int]]
-
-
-def simplex(names: Sequence[Feature]) -> list[dict[Feature, float]]:
-    """List all weights that are multiples of a tenth and add up to one."""
-    return [
-        {name: count / GRID_STEPS for name, count in zip(names, counts, strict=True)}
-        for counts in product(range(GRID_STEPS + 1), repeat=len(names))
-        if sum(counts) == GRID_STEPS
-    ]
 
 
 def fit_fusion(tables: Tables, qrels: Qrels) -> dict[str, float] | None:
@@ -42,112 +29,106 @@ def fit_fusion(tables: Tables, qrels: Qrels) -> dict[str, float] | None:
     if len(tables) < LEAST_QUERIES:
         return None
     judge = Judge({key: qrels[key] for key in tables}, (MEASURE,))
-    grid: list[dict[Feature, float]] = simplex(("dense", "lexical"))
+    grid = simplex(("dense", "lexical"))
 
     def quality(weights: Mapping[Feature, float]) -> list[float]:
-        system = System("", mode="hybrid", fusion={str(name): weight for name, weight in weights.items()})
+        fusion = {str(name): weight for name, weight in weights.items()}
+        system = System("", mode="hybrid", depth=MEASURED_DEPTH, fusion=fusion)
         judged = judge({key: served_order(table, system) for key, table in tables.items()})
         return [judged.per_query[MEASURE][key] for key in tables]
 
-    best = _best(grid, np.array([quality(weights) for weights in grid]))
+    best = best_weights(grid, np.array([quality(weights) for weights in grid]))
     return {str(name): weight for name, weight in best.items()}
 
 
-def fit_variant(
-    tables: Tables, qrels: Qrels, features: Sequence[Feature], system: System
-) -> BlendVariant | None:
-    """Find the weights of some stages over the candidates that a system recalls, and calibrate their sum.
+@dataclass(frozen=True, slots=True)
+class FittedBlend:
+    """What some queries gave.
 
-    Args:
-        tables: Query id to candidates.
-        qrels: Judgements of at least those queries.
-        features: The stages to weigh.
-        system: Recall mode, depth and fusion of the candidates; its own variant is not looked at.
-
-    Returns:
-        The variant, or None where the blended score does not tell relevant from not relevant.
+    Attributes:
+        blend: The variants.
+        forms: nDCG@10 of the richest blend by its form, cross-fitted over those queries; empty without a
+            cross-encoder.
     """
-    judge = Judge({key: qrels[key] for key in tables}, (MEASURE,))
-    grid = simplex(features)
-    values = []
-    for weights in grid:
-        tried = _with(system, BlendVariant(weights, 1.0, 0.0))
-        judged = judge({key: served_order(table, tried) for key, table in tables.items()})
-        values.append([judged.per_query[MEASURE][key] for key in tables])
-    weights = _best(grid, np.array(values))
-    scores, relevant = _labelled(tables, qrels, _with(system, BlendVariant(weights, 1.0, 0.0)))
-    return _calibrated(weights, scores, relevant)
+
+    blend: Blend
+    forms: Mapping[str, float]
 
 
-def fit_blend(
-    tables: Tables, qrels: Qrels, *, depth: int, fusion: Mapping[str, float] | None
-) -> Blend | None:
-    """Fit every variant that the available scores allow.
+class BlendFitter:
+    """Fits blends on any part of some held-out queries; what every part needs is computed once.
 
     Args:
         tables: Query id to candidates, with or without cross-encoder scores.
         qrels: Judgements of at least those queries.
         depth: How many candidates are re-ranked.
         fusion: Weights of hybrid recall, with which the candidates to score were chosen.
-
-    Returns:
-        The blend, or None where there are fewer than `LEAST_QUERIES` queries.
+        seed: Of the folds in which the forms of a blend are compared.
     """
-    if len(tables) < LEAST_QUERIES:
-        return None
-    hybrid = System("", mode="hybrid", fusion=fusion)
-    wanted: list[tuple[tuple[Feature, ...], System]] = []
-    if all(table.rerank is not None for table in tables.values()):
-        dense = System("", depth=depth, reranked=True)
-        wanted += [(("rerank",), dense), (("rerank", "dense"), dense)]
-        # Before the other one over two stages: where both can be used, the first is.
-        wanted.insert(1, (("rerank", "recall"), replace(hybrid, depth=depth, reranked=True)))
-    wanted += [(("recall",), hybrid), (("dense",), System(""))]
-    variants = [fit_variant(tables, qrels, features, system) for features, system in wanted]
-    return Blend(tuple(variant for variant in variants if variant is not None), fusion)
 
+    def __init__(
+        self,
+        tables: Tables,
+        qrels: Qrels,
+        *,
+        depth: int,
+        fusion: Mapping[str, float] | None,
+        seed: int,
+    ) -> None:
+        self._tables, self._qrels, self._fusion, self._seed = tables, qrels, fusion, seed
+        self._depth = depth
+        self._reranked = bool(tables) and all(table.rerank is not None for table in tables.values())
+        self._pools: dict[tuple[bool, bool, int], Pool] = {}
+        self._fitted: dict[tuple[str, ...], FittedBlend | None] = {}
 
-def _with(system: System, variant: BlendVariant) -> System:
-    return replace(system, variant=variant)
+    def fit(self, keys: Sequence[str]) -> FittedBlend | None:
+        """Fit every variant that the available scores allow on some of the queries.
 
+        Returns:
+            The blend, or None where there are fewer than `LEAST_QUERIES` queries.
+        """
+        known = tuple(keys)
+        if known not in self._fitted:
+            self._fitted[known] = self._fit(known) if len(known) >= LEAST_QUERIES else None
+        return self._fitted[known]
 
-def _best(grid: Sequence[dict[Feature, float]], values: Floats) -> dict[Feature, float]:
-    """Take the best grid point; among points that are as good within noise, their mean.
+    def blend(self, keys: Sequence[str], depth: int) -> Blend | None:
+        """Fit, and calibrate for a number of re-ranked candidates that may be smaller; the weights stay.
 
-    The optimum of a few hundred queries is a plateau, and its middle carries over to other queries better than
-    whichever of its edges happens to be highest. The cross-encoder, the dear stage, gets weight only where that
-    gains more than one standard error over leaving it out: below that, the gain is as likely chance.
+        Among fewer candidates more are relevant, and standardised scores spread differently.
+        """
+        fitted = self.fit(keys)
+        if fitted is None or depth == self._depth:
+            return None if fitted is None else fitted.blend
+        variants = [
+            self.pool(variant.features, depth).calibrate(variant, keys) or variant
+            if "rerank" in variant.features
+            else variant
+            for variant in fitted.blend.variants
+        ]
+        return replace(fitted.blend, variants=tuple(variants))
 
-    Args:
-        grid: The points, of length ``g``.
-        values: nDCG@10 of every point and query, shape ``(g, queries)``.
-    """
-    means = values.mean(axis=1)
-    without = [place for place, weights in enumerate(grid) if weights.get("rerank") == 0.0]
-    if without:
-        gain = values[means.argmax()] - values[max(without, key=lambda place: means[place])]
-        if gain.mean() <= gain.std(ddof=1) / np.sqrt(gain.size):
-            grid, means = [grid[place] for place in without], means[without]
-    # A tenth of a point of nDCG is far below what so few queries can tell apart.
-    near = [weights for weights, mean in zip(grid, means, strict=True) if mean >= means.max() - 0.001]
-    return {name: float(np.mean([weights[name] for weights in near])) for name in grid[0]}
+    def pool(self, features: Sequence[Feature] | frozenset[Feature], depth: int) -> Pool:
+        """Return the candidates over which some stages are weighed."""
+        reranked, hybrid = "rerank" in features, bool({"recall", "lexical"} & set(features))
+        wanted = (reranked, hybrid, depth if reranked else 0)
+        if wanted not in self._pools:
+            system = System("", mode="hybrid" if hybrid else "dense", fusion=self._fusion if hybrid else None)
+            if reranked:
+                system = replace(system, depth=depth, reranked=True)
+            self._pools[wanted] = Pool(self._tables, self._qrels, system)
+        return self._pools[wanted]
 
+    def _fit(self, keys: Sequence[str]) -> FittedBlend:
+        variants: list[BlendVariant | None] = []
+        forms: Mapping[str, float] = {}
+        if self._reranked:
+            richest, forms = best_form(self.pool(RICHEST, self._depth), keys, seed=self._seed)
+            # The richest before the other one over two stages: where both can be used, the first is.
+            variants = [self._variant(("rerank",), keys), richest, self._variant(("rerank", "dense"), keys)]
+        variants += [self._variant(("recall",), keys), self._variant(("dense",), keys)]
+        return FittedBlend(Blend(tuple(one for one in variants if one is not None), self._fusion), forms)
 
-def _labelled(tables: Tables, qrels: Qrels, system: System) -> tuple[Floats, Floats]:
-    scores, relevant = [], []
-    for key, table in tables.items():
-        ids, blended = blended_scores(table, system)
-        scores.append(blended)
-        relevant.append(np.array([qrels[key].get(one, 0) > 0 for one in ids], float))
-    return np.concatenate(scores), np.concatenate(relevant)
-
-
-def _calibrated(weights: dict[Feature, float], scores: Floats, relevant: Floats) -> BlendVariant | None:
-    from sklearn.linear_model import LogisticRegression
-
-    if relevant.min() == relevant.max():
-        return None
-    # Two parameters on thousands of pairs need no regularisation; C only keeps separable data finite.
-    fitted = LogisticRegression(C=1e3).fit(scores[:, None], relevant)
-    slope, intercept = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
-    return BlendVariant(weights, slope, intercept) if slope > 0 else None
+    def _variant(self, features: tuple[Feature, ...], keys: Sequence[str]) -> BlendVariant | None:
+        pool = self.pool(features, self._depth)
+        return pool.calibrate(fit_standard(pool, features, keys), keys)

@@ -1,11 +1,15 @@
 """What tuning found, as numbers and as words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from langchain_rerank_retriever.blend import Blend
 from langchain_rerank_retriever.evaluation.result import Evaluation
+from langchain_rerank_retriever.training.proof.forms import FORM_OF
 from langchain_rerank_retriever.training.proof.promote import Decision
+from langchain_rerank_retriever.training.proof.signal import Signal, at_chance
+from langchain_rerank_retriever.training.proof.systems import blend_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +37,19 @@ class TuningReport:
         held_out_queries: How many queries the figures are means over.
         verdict: Why that one, in words.
         decisions: Every comparison on the way.
-        depth_curve: nDCG@10 of the chosen system by `fetch_k`; empty for a system without re-ranking.
+        depth_curve: nDCG@10 by `fetch_k`: of the chosen system where it re-ranks, else of the richest one that does;
+            empty where none does.
         blend: The fitted weights, None where there were too few queries to fit any.
         training: Steps, loss and seconds of each encoder.
         data: Counts of documents and queries.
         comparison: Differences to base with intervals and tests, see `compare`.
         seconds: Wall time of each phase.
+        blend_forms: Cross-fitted nDCG@10 of the blend by its form; empty where none was fitted.
+        calibration: How true the chosen system's probabilities are, as `Calibration.to_dict`: `ece`, `queries` and
+            `thresholds`; None where it has none, or there were too few queries to judge them.
+        depth: `fetch_k` of the chosen system, None where it is not known.
+        signal: Whether the labels are better than chance, as a dictionary of `Signal`; None where it was not tested.
+        warnings: What to know before trusting the figures, in words.
     """
 
     systems: Sequence[SystemReport]
@@ -52,15 +63,44 @@ class TuningReport:
     data: Mapping[str, int]
     comparison: Mapping[str, Any]
     seconds: Mapping[str, float] = field(default_factory=dict)
+    blend_forms: Mapping[str, float] = field(default_factory=dict)
+    calibration: Mapping[str, Any] | None = None
+    depth: int | None = None
+    signal: Mapping[str, Any] | None = None
+    warnings: Sequence[str] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON data."""
         data = asdict(self)
         data["depth_curve"] = {str(depth): value for depth, value in self.depth_curve.items()}
+        data["warnings"] = list(self.warnings)
         return data
 
     def __str__(self) -> str:
-        """Return the table and the verdict."""
+        """Return the table, what was fitted, warnings and the verdict."""
+        parts = [*self._table(), "", *self._fitted(), *(f"Warning: {one}" for one in self.warnings)]
+        return "\n".join([*parts, f"{self.held_out_queries} held-out queries. {self.verdict}"])
+
+    def _fitted(self) -> Iterator[str]:
+        kept = None if self.blend is None else blend_of(self.chosen, Blend.from_dict(self.blend))
+        # Of the same length, the first is used: the richest.
+        variant = max(kept.variants, key=lambda one: len(one.features)) if kept and kept.variants else None
+        if variant is not None and len(variant.features) > 1:
+            weights = ", ".join(f"{name} {weight:.2f}" for name, weight in variant.weights.items())
+            yield f"Blend ({FORM_OF[variant.scaling]}): {weights}."
+        if self.blend_forms:
+            forms = ", ".join(f"{name} {value:.3f}" for name, value in self.blend_forms.items())
+            yield f"nDCG@10 by form of the blend: {forms}."
+        if self.calibration is not None:
+            kept_most = self.calibration["thresholds"]["0.95"]
+            yield (
+                f"Probabilities: ECE {self.calibration['ece']:.3f}. score_threshold={kept_most['threshold']:.2g} "
+                f"keeps 95 % of the relevant candidates and drops {kept_most['dropped']:.0%} of all."
+            )
+        if self.depth is not None:
+            yield f"fetch_k: {self.depth}."
+
+    def _table(self) -> list[str]:
         measures = list(self.systems[0].measures)
         header = ["system", *measures, "ms p50"]
         rows = [
@@ -72,18 +112,22 @@ class TuningReport:
             for system in self.systems
         ]
         widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-        lines = [
+        return [
             "  ".join(
                 cell.ljust(width) if place == 0 else cell.rjust(width)
                 for place, (cell, width) in enumerate(zip(row, widths, strict=True))
             )
             for row in [header, *rows]
         ]
-        return "\n".join([*lines, "", f"{self.held_out_queries} held-out queries. {self.verdict}"])
 
 
 def verdict(
-    chosen: str, decisions: Sequence[Decision], evaluations: Mapping[str, Evaluation], *, few: bool
+    chosen: str,
+    decisions: Sequence[Decision],
+    evaluations: Mapping[str, Evaluation],
+    *,
+    few: bool,
+    signal: Signal | None = None,
 ) -> str:
     """Say in words what was chosen and why.
 
@@ -92,7 +136,10 @@ def verdict(
         decisions: What `promote` decided.
         evaluations: Every system on the reporting queries.
         few: Whether there were too few queries to fit weights.
+        signal: Whether the labels say anything; None takes it that they do.
     """
+    if signal is not None and not signal.ok:
+        return at_chance(chosen)
     words = []
     base, best = evaluations["base"], evaluations[chosen]
     if chosen == "base":

@@ -21,6 +21,8 @@ from langchain_rerank_retriever.training.proof.systems import Rankings
 LEVEL = 0.01
 PERMUTATIONS = 2_000
 
+AT_CHANCE = "the judged positives are found no better than chance"
+
 
 @dataclass(frozen=True, slots=True)
 class Signal:
@@ -40,6 +42,20 @@ class Signal:
     p_value: float
     ok: bool
     system: str
+
+
+def warning(signal: Signal) -> str:
+    """Say in words that the labels say nothing."""
+    return f"The labels look random or shuffled: {AT_CHANCE} by any system (p = {signal.p_value:.2g})."
+
+
+def at_chance(chosen: str) -> str:
+    """Say in words what is shipped where the labels say nothing, and why."""
+    return (
+        f"Nothing trained is promoted; {chosen}, which is untuned, is shipped. In the held-out queries {AT_CHANCE} by "
+        "any system, so the labels look random or shuffled and can prove nothing. Check that each query is paired "
+        "with its own document."
+    )
 
 
 def labels_carry_signal(answers: Mapping[str, Rankings], qrels: Qrels, *, seed: int) -> Signal:

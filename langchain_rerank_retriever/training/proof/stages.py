@@ -126,12 +126,10 @@ def served_order(table: StageTable, system: System) -> list[str]:
     return [table.ids[place] for place in places]
 
 
-def blended_scores(table: StageTable, system: System) -> tuple[list[str], Floats]:
-    """Return the candidates of a blended system with their blended scores, in recall order."""
+def candidates(table: StageTable, system: System) -> tuple[list[str], dict[str, Floats]]:
+    """Return what a system recalls of one query, in recall order, with the scores of every stage."""
     places, recall = _recalled(table, system)
-    if places.size == 0 or system.variant is None:
-        return [], np.empty(0)
-    return [table.ids[place] for place in places], system.variant.blended(_columns(table, places, recall))
+    return [table.ids[place] for place in places], _columns(table, places, recall)
 
 
 def _columns(table: StageTable, places: Places, recall: Floats) -> dict[str, Floats]:

@@ -3,17 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from langchain_rerank_retriever.blend import Blend, BlendVariant, Feature
 from langchain_rerank_retriever.evaluation.judge import Judge
-from langchain_rerank_retriever.training.proof.fit_blend import (
-    LEAST_QUERIES,
-    MEASURE,
-    Qrels,
-    Tables,
-    fit_blend,
-)
+from langchain_rerank_retriever.training.proof.fit_blend import LEAST_QUERIES, MEASURE, Qrels, Tables
+from langchain_rerank_retriever.training.proof.forms import FOLDS, RICHEST, RICHEST_RAW, divided
 from langchain_rerank_retriever.training.proof.stages import System, served_order
 
 Rankings = Mapping[str, list[str]]
@@ -29,6 +22,9 @@ BLENDED = "blended"
 #: From simple to complex: the order in which one system may replace another.
 ORDER = (BASE, BM25, HYBRID, TUNED, TUNED_HYBRID, CROSS_ENCODER, BLENDED)
 
+#: What needs no training: one of these is shipped where labels cannot be trusted.
+UNTUNED = (BASE, BM25, HYBRID)
+
 #: The stages whose scores each system orders by; its blend holds just the variants over them.
 FEATURES: dict[str, tuple[frozenset[Feature], ...]] = {
     BASE: (frozenset({"dense"}),),
@@ -40,11 +36,10 @@ FEATURES: dict[str, tuple[frozenset[Feature], ...]] = {
     BLENDED: (
         frozenset({"rerank"}),
         frozenset({"rerank", "dense"}),
-        frozenset({"rerank", "recall"}),
+        frozenset(RICHEST),
+        frozenset(RICHEST_RAW),
     ),
 }
-
-FOLDS = 5
 
 #: Depths that are tried, and the loss of nDCG@10 for which a smaller one is taken.
 DEPTHS = (10, 15, 20, 30, 50)
@@ -90,13 +85,13 @@ def systems(blend: Blend | None, *, depth: int, reranked: bool) -> dict[str, Sys
         TUNED: System(TUNED, "tuned"),
     }
     if blend is not None:
-        both = _variant_over(blend, frozenset({"recall"}))
+        both = _variant_over(blend, ("recall",))
         found[TUNED_HYBRID] = System(
             TUNED_HYBRID, "serving", mode="hybrid", fusion=blend.fusion, variant=both
         )
     if reranked:
         found[CROSS_ENCODER] = System(CROSS_ENCODER, "serving", depth=depth, reranked=True)
-        full = None if blend is None else _variant_over(blend, frozenset({"rerank", "recall"}))
+        full = None if blend is None else _variant_over(blend, RICHEST) or _variant_over(blend, RICHEST_RAW)
         if blend is not None and full is not None:
             found[BLENDED] = System(
                 BLENDED, "serving", "hybrid", depth, reranked=True, fusion=blend.fusion, variant=full
@@ -104,8 +99,8 @@ def systems(blend: Blend | None, *, depth: int, reranked: bool) -> dict[str, Sys
     return found
 
 
-def _variant_over(blend: Blend, features: frozenset[Feature]) -> BlendVariant | None:
-    return next((variant for variant in blend.variants if variant.features == features), None)
+def _variant_over(blend: Blend, features: Sequence[Feature]) -> BlendVariant | None:
+    return next((variant for variant in blend.variants if variant.features == set(features)), None)
 
 
 def rankings(found: Mapping[str, System], held_out: HeldOut) -> dict[str, dict[str, list[str]]]:
@@ -132,25 +127,20 @@ def cross_fitted(
             some out and still fit.
         seed: Of the division into folds.
     """
-    keys = [str(key) for key in np.random.default_rng(seed).permutation(sorted(held_out.qrels))]
-    if len(keys) * (FOLDS - 1) / FOLDS < LEAST_QUERIES:
+    if not can_cross_fit(held_out):
         return rankings(unfitted, held_out)
     merged: dict[str, dict[str, list[str]]] = {}
-    for fold in range(FOLDS):
-        inside = keys[fold::FOLDS]
-        fitted = fit(held_out.only([key for key in keys if key not in set(inside)]))
+    for outside, inside in divided(list(held_out.qrels), seed=seed):
+        fitted = fit(held_out.only(outside))
         for name, ranked in rankings(fitted, held_out.only(inside)).items():
             merged.setdefault(name, {}).update(ranked)
     # A system that could be fitted on some folds only has no ranking of every query.
-    return {name: ranked for name, ranked in merged.items() if len(ranked) == len(keys)}
+    return {name: ranked for name, ranked in merged.items() if len(ranked) == len(held_out.qrels)}
 
 
-def fit_systems(
-    held_out: HeldOut, *, depth: int, reranked: bool, fusion: Mapping[str, float] | None
-) -> tuple[Blend | None, dict[str, System]]:
-    """Fit the blend on held-out queries and set up the systems with it."""
-    blend = fit_blend(held_out.serving, held_out.qrels, depth=depth, fusion=fusion)
-    return blend, systems(blend, depth=depth, reranked=reranked)
+def can_cross_fit(held_out: HeldOut) -> bool:
+    """Tell whether enough queries are left to fit on when a fold is left out."""
+    return len(held_out.qrels) * (FOLDS - 1) / FOLDS >= LEAST_QUERIES
 
 
 def blend_of(name: str, blend: Blend | None) -> Blend | None:
@@ -159,6 +149,14 @@ def blend_of(name: str, blend: Blend | None) -> Blend | None:
         return None
     kept = tuple(variant for variant in blend.variants if variant.features in FEATURES[name])
     return Blend(kept, blend.fusion if name in (TUNED_HYBRID, BLENDED) else None)
+
+
+def as_served(system: System, blend: Blend | None) -> System:
+    """Return the system with the variant by which its retriever orders, None where it has no probabilities."""
+    if system.variant is not None or system.name == TUNED_HYBRID:
+        return system
+    kept = blend_of(system.name, blend)
+    return replace(system, variant=kept.variants[0] if kept is not None and kept.variants else None)
 
 
 def at_depth(system: System, depth: int) -> System:
