@@ -44,3 +44,17 @@ class Phases:
         yield lambda share: self._progress.update(task, completed=share)
         self._progress.update(task, completed=1.0)
         self.seconds[name] = round(time.monotonic() - started, 2)
+
+
+@contextmanager
+def without_library_bars() -> Iterator[None]:
+    """Keep transformers from drawing a bar of its own for every model that is loaded or saved."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

@@ -178,6 +178,7 @@ def _claim(folder: Path, identity: Mapping[str, str], *, resume: bool) -> None:
             name for name in identity.keys() | earlier.keys() if identity.get(name) != earlier.get(name)
         )
         if not differing:
+            _sweep(folder)
             return
         if earlier:
             raise InvalidArgumentError(
@@ -190,6 +191,13 @@ def _claim(folder: Path, identity: Mapping[str, str], *, resume: bool) -> None:
     sync(scratch)
     scratch.replace(path)
     sync(folder)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a killed run was in the middle of writing."""
+    for entry in folder.iterdir():
+        if entry.name.startswith(".") or entry.name.endswith(".writing"):
+            shutil.rmtree(entry, ignore_errors=True)
 
 
 def _empty(folder: Path) -> None:

@@ -51,6 +51,15 @@ def test_a_killed_run_is_resumed(tmp_path: Path) -> None:
         assert run.elapsed == 2.0
 
 
+def test_what_was_being_written_is_swept(tmp_path: Path) -> None:
+    work = killed_run(tmp_path / "bundle")
+    for name in (".b.tmp-1", "b.steps.writing"):
+        (work / name / "checkpoint-3").mkdir(parents=True)
+    (work / "b.steps").mkdir()
+    with run_folder(tmp_path / "bundle", IDENTITY, resume=True):
+        assert sorted(entry.name for entry in work.iterdir()) == ["a", "b.steps", "run.json", "run.lock"]
+
+
 def test_or_started_over(tmp_path: Path) -> None:
     killed_run(tmp_path / "bundle")
     with run_folder(tmp_path / "bundle", IDENTITY, resume=False) as run:
