@@ -95,7 +95,7 @@ class TuningReport:
             kept_most = self.calibration["thresholds"]["0.95"]
             yield (
                 f"Probabilities: ECE {self.calibration['ece']:.3f}. score_threshold={kept_most['threshold']:.2g} "
-                f"keeps 95 % of the relevant candidates and drops {kept_most['dropped']:.0%} of all."
+                f"keeps 95 % of the relevant candidates and drops {100 * kept_most['dropped']:.0f} % of all."
             )
         if self.depth is not None:
             yield f"fetch_k: {self.depth}."

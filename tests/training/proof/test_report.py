@@ -1,13 +1,17 @@
 """The report as words and as JSON."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from langchain_rerank_retriever.blend import Blend, BlendVariant
 from langchain_rerank_retriever.evaluation import compare
 from langchain_rerank_retriever.evaluation.judge import judge
+from langchain_rerank_retriever.training.proof.calibration import Calibration, Threshold
 from langchain_rerank_retriever.training.proof.promote import promote
 from langchain_rerank_retriever.training.proof.report import SystemReport, TuningReport, verdict
+from langchain_rerank_retriever.training.proof.signal import Signal
 
 MEASURES = ("nDCG@10", "Success@1", "R@100")
 QRELS = {f"q{number}": {f"d{number}": 1} for number in range(30)}
@@ -66,6 +70,65 @@ def test_json() -> None:
     assert [one["candidate"] for one in data["decisions"]] == ["bm25", "tuned"]
     assert data["decisions"][1]["difference"] == pytest.approx(1 - 0.6309, abs=1e-4)
     assert data["verdict"] == report.verdict
+
+
+BLEND = Blend(
+    (
+        BlendVariant({"rerank": 1.0}, 1.0, 0.0),
+        BlendVariant({"rerank": 0.65, "recall": 0.35}, 2.0, -1.0),
+        BlendVariant({"rerank": 0.8, "dense": 0.2}, 2.0, -1.0),
+        BlendVariant({"dense": 1.0}, 2.0, -1.0),
+    ),
+    {"dense": 0.5, "lexical": 0.5},
+)
+CALIBRATION = Calibration(0.01234, 30, {"0.95": Threshold(0.0834, 0.831), "0.99": Threshold(0.01, 0.5)})
+
+
+def test_what_was_fitted_is_told() -> None:
+    report = replace(
+        report_of("tuned"),
+        chosen="blended",
+        blend=BLEND.to_dict(),
+        blend_forms={"standard": 0.78, "logistic": 0.7604, "reciprocal rank": 0.71},
+        calibration=CALIBRATION.to_dict(),
+        depth=20,
+        warnings=("First.", "Second."),
+    )
+    lines = str(report).splitlines()
+    assert lines[4:] == [
+        "",
+        "Blend (standard): rerank 0.65, recall 0.35.",
+        "nDCG@10 by form of the blend: standard 0.780, logistic 0.760, reciprocal rank 0.710.",
+        "Probabilities: ECE 0.012. score_threshold=0.083 keeps 95 % of the relevant candidates and drops 83 % of all.",
+        "fetch_k: 20.",
+        "Warning: First.",
+        "Warning: Second.",
+        f"30 held-out queries. {report.verdict}",
+    ]
+    data = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    assert data["blend_forms"]["logistic"] == 0.7604
+    assert data["calibration"]["thresholds"]["0.95"] == {"threshold": 0.0834, "dropped": 0.831}
+    assert (data["depth"], data["warnings"], data["signal"]) == (20, ["First.", "Second."], None)
+
+
+def test_the_form_of_the_chosen_system_is_told() -> None:
+    raw = BlendVariant({"rerank": 1.5, "dense": -20.0, "lexical": 0.1}, 1.0, -3.0, "raw")
+    blend = replace(BLEND, variants=(BLEND.variants[0], raw, BLEND.variants[2]))
+    report = replace(report_of("tuned"), chosen="blended", blend=blend.to_dict())
+    assert "Blend (logistic): rerank 1.50, dense -20.00, lexical 0.10." in str(report)
+    # One stage alone is no blend.
+    assert "Blend (" not in str(replace(report, chosen="tuned + cross-encoder"))
+    assert "Blend (" not in str(replace(report, chosen="hybrid"))
+
+
+def test_the_verdict_on_labels_at_chance() -> None:
+    evaluations = {name: judge(one, QRELS, MEASURES, name=name) for name, one in RANKINGS.items()}
+    signal = Signal(0.1, 0.09, 0.4321, ok=False, system="bm25")
+    words = verdict("bm25", [], evaluations, few=False, signal=signal)
+    assert words.startswith("Nothing trained is promoted; bm25, which is untuned, is shipped.")
+    assert "the judged positives are found no better than chance by any system" in words
+    fine = verdict("base", [], evaluations, few=False, signal=replace(signal, ok=True))
+    assert fine == "Nothing was promoted: the untuned bi-encoder stays."
 
 
 def test_verdicts() -> None:
