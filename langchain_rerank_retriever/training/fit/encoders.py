@@ -9,8 +9,10 @@ from langchain_rerank_retriever.cross_encoder import CrossEncoderScorer
 from langchain_rerank_retriever.embeddings import PooledEmbeddings
 from langchain_rerank_retriever.errors import InvalidArgumentError, ModelLoadError
 from langchain_rerank_retriever.protocols import PairScorer
+from langchain_rerank_retriever.runtime.bi_encoder import prompt_of
 from langchain_rerank_retriever.runtime.loading import resolve_folder
 from langchain_rerank_retriever.runtime.select import bfloat16_is_faster
+from langchain_rerank_retriever.training.data.pairs import ScoredPairs
 from langchain_rerank_retriever.training.data.reading import TrainingData
 from langchain_rerank_retriever.training.fit.bi_encoder import fit_bi_encoder
 from langchain_rerank_retriever.training.fit.cross_encoder import (
@@ -19,9 +21,11 @@ from langchain_rerank_retriever.training.fit.cross_encoder import (
     fit_cross_encoder,
     warm_start,
 )
+from langchain_rerank_retriever.training.fit.distil import distil_bi_encoder
 from langchain_rerank_retriever.training.fit.mining import Mined, mine_lists
 from langchain_rerank_retriever.training.fit.recipe import DEFAULT_RECIPE, Recipe
 from langchain_rerank_retriever.training.fit.schedule import Budget
+from langchain_rerank_retriever.training.fit.sentence_pairs import fit_sentence_pairs
 from langchain_rerank_retriever.training.fit.trainer import Fitted
 from langchain_rerank_retriever.training.progress import Update
 
@@ -65,8 +69,61 @@ def train_bi_encoder(
         seed=trainee.seed,
         bf16=_half_precision(),
         recipe=recipe,
-        query_prompt=model.prompts.get("query") or "",
-        document_prompt=model.prompts.get("document") or "",
+        query_prompt=prompt_of(model, "query"),
+        document_prompt=prompt_of(model, "document"),
+        on_progress=update,
+    )
+    return PooledEmbeddings(trainee.folder), fitted
+
+
+def train_sentence_pairs(
+    encoder: PooledEmbeddings,
+    pairs: ScoredPairs,
+    trainee: Trainee,
+    update: Update,
+    *,
+    recipe: Recipe = DEFAULT_RECIPE,
+) -> tuple[PooledEmbeddings, Fitted]:
+    """Train a copy of a bi-encoder on scored sentence pairs; both sentences are read as documents."""
+    model = encoder.load_trainable()
+    fitted = fit_sentence_pairs(
+        model,
+        pairs.first,
+        pairs.second,
+        pairs.scores,
+        folder=trainee.folder,
+        budget=trainee.budget,
+        seed=trainee.seed,
+        bf16=_half_precision(),
+        recipe=recipe,
+        prompt=prompt_of(model, "document"),
+        on_progress=update,
+    )
+    return PooledEmbeddings(trainee.folder), fitted
+
+
+def distil(
+    encoder: PooledEmbeddings,
+    lists: Mined | Sequence[PassageList],
+    teacher: PairScorer,
+    trainee: Trainee,
+    update: Update,
+    *,
+    recipe: Recipe,
+) -> tuple[PooledEmbeddings, Fitted]:
+    """Train a copy of a bi-encoder to agree with a cross-encoder; see `distil_bi_encoder`."""
+    model = encoder.load_trainable()
+    fitted = distil_bi_encoder(
+        model,
+        _plain(lists),
+        teacher,
+        folder=trainee.folder,
+        budget=trainee.budget,
+        seed=trainee.seed,
+        bf16=_half_precision(),
+        recipe=recipe,
+        query_prompt=prompt_of(model, "query"),
+        document_prompt=prompt_of(model, "document"),
         on_progress=update,
     )
     return PooledEmbeddings(trainee.folder), fitted
@@ -128,7 +185,7 @@ def train_cross_encoder(
     model, new_head = _cross_encoder_to_train(start, bi_encoder_folder)
     fitted = fit_cross_encoder(
         model,
-        lists.lists if isinstance(lists, Mined) else lists,
+        _plain(lists),
         folder=trainee.folder,
         budget=trainee.budget,
         seed=trainee.seed,
@@ -168,6 +225,10 @@ def _cross_encoder_to_train(start: Any, bi_encoder_folder: Path) -> tuple[Any, b
         return scorer.load_trainable(), False
     finally:
         scorer.close()
+
+
+def _plain(lists: Mined | Sequence[PassageList]) -> Sequence[PassageList]:
+    return lists.lists if isinstance(lists, Mined) else lists
 
 
 def _half_precision() -> bool:

@@ -1,0 +1,194 @@
+"""Train the bi-encoder further to agree with the cross-encoder, so that recall knows what re-ranking knows."""
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from langchain_rerank_retriever.errors import DataError, InvalidArgumentError
+from langchain_rerank_retriever.protocols import FloatArray, PairScorer
+from langchain_rerank_retriever.training.fit.adapters import learning_rate, low_rank
+from langchain_rerank_retriever.training.fit.bi_encoder import TRAIN_TOKENS, cut_short
+from langchain_rerank_retriever.training.fit.cross_encoder import PassageList
+from langchain_rerank_retriever.training.fit.losses import COSINE_SCALE, distillation_loss
+from langchain_rerank_retriever.training.fit.recipe import Recipe
+from langchain_rerank_retriever.training.fit.schedule import Budget, Schedule
+from langchain_rerank_retriever.training.fit.trainer import (
+    Fitted,
+    common_arguments,
+    run,
+    switch_off_dropout,
+    without_model_card,
+)
+
+#: Queries with their passages a step, and half of the bi-encoder's first rate: it is trained already.
+LISTS_PER_STEP = 8
+LEARNING_RATE = 2e-5
+
+#: Of a budget by the clock, what the teacher's scoring may take.
+TEACHING_SHARE = 0.4
+
+#: Lists that the scale of the teacher's scores is taken from, and lists scored between two looks at the clock.
+SCALE_LISTS = 64
+SCORED_AT_ONCE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """Lists with what the teacher says of them.
+
+    Attributes:
+        lists: All with the same number of passages.
+        scores: The teacher's, shape `(lists, passages)`.
+    """
+
+    lists: Sequence[PassageList]
+    scores: FloatArray
+
+
+def distil_bi_encoder(
+    model: Any,
+    lists: Sequence[PassageList],
+    teacher: PairScorer,
+    *,
+    folder: Path,
+    budget: Budget,
+    seed: int,
+    bf16: bool,
+    recipe: Recipe,
+    query_prompt: str = "",
+    document_prompt: str = "",
+    on_progress: Callable[[float], None] | None = None,
+) -> Fitted:
+    """Train a SentenceTransformer in place to order passages as a cross-encoder does, and save it.
+
+    The teacher's scale means nothing to cosines: its scores are brought to the spread that the model's own have, so
+    that what is learnt is which passages are how far apart.
+
+    Args:
+        model: A float32 `SentenceTransformer`, trained already; its maximum length is as before afterwards.
+        lists: Queries with passages; which one is relevant does not count. Those shorter than the longest are left out.
+        teacher: Scores as many lists as the budget can use up.
+        folder: Where the trained model is saved; new or empty.
+        budget: For scoring and training together.
+        seed: Of shuffling.
+        bf16: Whether to train under bfloat16 autocast.
+        recipe: `distill` says which loss; also Matryoshka dimensions and adapters.
+        query_prompt: Put before every query, as when serving.
+        document_prompt: Put before every passage.
+        on_progress: Called with the spent share of the budget.
+
+    Raises:
+        InvalidArgumentError: `recipe.distill` is None, or a Matryoshka dimension is more than the model has.
+        DataError: No list has two passages, or the teacher gives all of a list the same score.
+        MissingExtraError: Adapters are asked for and `peft` is not installed.
+    """
+    from datasets import Dataset
+    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+
+    if recipe.distill is None:
+        raise InvalidArgumentError("Distillation needs Recipe(distill='margin-mse') or 'kl', got None.")
+    loss = distillation_loss(model, recipe)
+    taught, left = _ask(teacher, lists, budget)
+    prompts = _Prompts(query_prompt, document_prompt)
+    labels = _on_the_scale_of(model, taught, prompts)
+    schedule = Schedule(left, on_progress)
+    without_model_card(model)
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        cut_short(model, TRAIN_TOKENS),
+        low_rank(model, recipe.lora_rank, seed=seed),
+    ):
+        switch_off_dropout(model)
+        columns = _columns(taught, labels)
+        trainer = SentenceTransformerTrainer(
+            model=model,
+            args=SentenceTransformerTrainingArguments(
+                output_dir=scratch,
+                per_device_train_batch_size=LISTS_PER_STEP,
+                learning_rate=learning_rate(LEARNING_RATE, recipe),
+                prompts=prompts.of(columns),
+                **common_arguments(schedule, seed=seed, bf16=bf16),
+            ),
+            train_dataset=Dataset.from_dict(columns),
+            loss=loss,
+        )
+        fitted = run(trainer, schedule)
+    model.save_pretrained(str(folder), create_model_card=False)
+    return fitted
+
+
+@dataclass(frozen=True, slots=True)
+class _Prompts:
+    query: str
+    document: str
+
+    def of(self, columns: dict[str, list[Any]]) -> dict[str, str] | None:
+        """Give each column of texts its prompt."""
+        named = {
+            name: self.query if name == "query" else self.document for name in columns if name != "label"
+        }
+        return {name: prompt for name, prompt in named.items() if prompt} or None
+
+
+def _ask(teacher: PairScorer, lists: Sequence[PassageList], budget: Budget) -> tuple[Taught, Budget]:
+    """Have the teacher score as many lists as can be trained on, and tell what is left of the budget."""
+    width = max((len(one.passages) for one in lists), default=0)
+    whole = [one for one in lists if len(one.passages) == width]
+    if width < 2:
+        raise DataError("Distillation needs lists of at least two passages; the corpus is too small for any.")
+    if budget.steps is not None:
+        whole = whole[: LISTS_PER_STEP * budget.steps]
+    started = time.monotonic()
+    scores: list[FloatArray] = []
+    for start in range(0, len(whole), SCORED_AT_ONCE):
+        part = whole[start : start + SCORED_AT_ONCE]
+        pairs = [(one.query, text) for one in part for text in one.passages]
+        scores.append(teacher.score_pairs(pairs).scores.reshape(len(part), width))
+        if budget.seconds is not None and time.monotonic() - started > TEACHING_SHARE * budget.seconds:
+            break
+    table = np.concatenate(scores)
+    left = budget
+    if budget.seconds is not None:
+        spent = time.monotonic() - started
+        left = Budget(seconds=max((1.0 - TEACHING_SHARE) * budget.seconds / 2, budget.seconds - spent))
+    return Taught(whole[: len(table)], table), left
+
+
+def _on_the_scale_of(model: Any, taught: Taught, prompts: _Prompts) -> FloatArray:
+    """Multiply the teacher's scores so that they spread within a list as the model's scaled cosines do.
+
+    By standard deviations within lists, over some of them. The middle of a list is taken off: neither loss sees it.
+    """
+    part = taught.lists[:SCALE_LISTS]
+    width = taught.scores.shape[1]
+    queries = model.encode([prompts.query + one.query for one in part], show_progress_bar=False)
+    passages = model.encode(
+        [prompts.document + text for one in part for text in one.passages], show_progress_bar=False
+    ).reshape(len(part), width, -1)
+    norms = np.linalg.norm(queries, axis=1)[:, None] * np.linalg.norm(passages, axis=2)
+    cosines = np.einsum("ld,lpd->lp", queries, passages) / np.maximum(norms, np.finfo(np.float32).tiny)
+    own, teachers = (_spread(table) for table in (COSINE_SCALE * cosines, taught.scores[:SCALE_LISTS]))
+    if teachers == 0:
+        raise DataError(
+            "The teacher gives all passages of a query the same score; there is nothing to learn."
+        )
+    centred = taught.scores - taught.scores.mean(axis=1, keepdims=True)
+    scaled: FloatArray = (centred * (own / teachers)).astype(np.float32)
+    return scaled
+
+
+def _spread(table: FloatArray) -> float:
+    return float(np.sqrt(np.var(table, axis=1).mean()))
+
+
+def _columns(taught: Taught, labels: FloatArray) -> dict[str, list[Any]]:
+    """Lay lists out as the losses read them: the query, each place of the list, the scores."""
+    columns: dict[str, list[Any]] = {"query": [one.query for one in taught.lists]}
+    for place in range(labels.shape[1]):
+        columns[f"passage_{place}"] = [one.passages[place] for one in taught.lists]
+    return columns | {"label": labels.tolist()}
