@@ -99,13 +99,9 @@ def decide(
         InvalidArgumentError: If `fallback` names another system.
     """
     fitter = BlendFitter(dev.serving, dev.qrels, depth=depth, fusion=fusion, seed=seed)
-    every = tuple(dev.qrels)
-
-    def fit(some: HeldOut) -> dict[str, System]:
-        return all_systems(fitter.blend(tuple(some.qrels), depth), depth=depth, reranked=reranked)
-
-    systems, unfitted = fit(dev), all_systems(None, depth=depth, reranked=reranked)
-    answers = cross_fitted(dev, fit, unfitted=unfitted, seed=seed)
+    fits = _Fits(dev, fitter, depth, reranked, seed)
+    systems, unfitted = fits.systems(dev), all_systems(None, depth=depth, reranked=reranked)
+    answers = cross_fitted(dev, fits.systems, unfitted=unfitted, seed=seed)
     order = [name for name in ORDER if name in answers and name in systems]
     evaluations = _judged({name: answers[name] for name in order}, dev)
     values = {name: evaluations[name].per_query[MEASURE] for name in order}
@@ -117,26 +113,55 @@ def decide(
         chosen, decisions = _untuned(fallback, values, order, seed=seed)
     curve = _curve(chosen, {name: systems[name] for name in order}, dev)
     served_depth = best_depth(curve) if systems[chosen].reranked else depth
-    blend = fitter.blend(every, served_depth) if signal.ok else None
+    # Weights and probabilities that were fitted on random labels serve nobody.
+    blend = fitter.blend(tuple(dev.qrels), served_depth) if signal.ok else None
     served = all_systems(blend, depth=served_depth, reranked=reranked)
     served = {name: served[name] for name in order if name in served}
-    fitted = fitter.fit(every)
-    return Outcome(
-        chosen,
-        decisions,
-        served,
-        blend,
-        curve,
-        {name: evaluations[name] for name in served}
-        if test is None
-        else _judged(rankings(served, test), test),
-        blend_forms={} if fitted is None else fitted.forms,
-        calibration=_calibration(served[chosen], fitter, dev, depth=served_depth, seed=seed)
-        if signal.ok
-        else None,
-        signal=signal,
-        warnings=() if signal.ok else (warning(signal),),
-    )
+    kept = {name: evaluations[name] for name in served}
+    reported = kept if test is None else _judged(rankings(served, test), test)
+    outcome = Outcome(chosen, decisions, served, blend, curve, reported, signal=signal)
+    if not signal.ok:
+        return replace(outcome, warnings=(warning(signal),))
+    calibration = fits.calibration(served[chosen], served_depth)
+    return replace(outcome, blend_forms=fits.forms(), calibration=calibration)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fits:
+    """What is fitted on the dev queries, or on a part of them."""
+
+    dev: HeldOut
+    fitter: BlendFitter
+    depth: int
+    reranked: bool
+    seed: int
+
+    def systems(self, some: HeldOut) -> dict[str, System]:
+        """Set up every system with what some of the queries give."""
+        blend = self.fitter.blend(tuple(some.qrels), self.depth)
+        return all_systems(blend, depth=self.depth, reranked=self.reranked)
+
+    def forms(self) -> Mapping[str, float]:
+        fitted = self.fitter.fit(tuple(self.dev.qrels))
+        return {} if fitted is None else fitted.forms
+
+    def calibration(self, chosen: System, depth: int) -> Calibration | None:
+        """Judge the probabilities that the chosen system gives to queries that its blend was not fitted on."""
+        if not can_cross_fit(self.dev):
+            return None
+        probability, relevant = [], []
+        for outside, inside in divided(list(self.dev.qrels), seed=self.seed):
+            blend = self.fitter.blend(tuple(outside), depth)
+            found = all_systems(blend, depth=depth, reranked=self.reranked)
+            variant = as_served(found[chosen.name], blend).variant if chosen.name in found else None
+            if variant is None:
+                return None
+            pool = Pool(self.dev.only(inside).tables(chosen), self.dev.qrels, chosen)
+            scores, labels = pool.scores(variant, inside)
+            probability.append(variant.probability(scores))
+            relevant.append(labels)
+        queries = len(self.dev.qrels)
+        return calibration_of(np.concatenate(probability), np.concatenate(relevant), queries=queries)
 
 
 def _judged(answers: Mapping[str, Rankings], queries: HeldOut) -> dict[str, Evaluation]:
@@ -161,23 +186,3 @@ def _curve(chosen: str, systems: Mapping[str, System], dev: HeldOut) -> dict[int
         if name in systems and systems[name].reranked:
             return depth_curve(systems[name], dev)
     return {}
-
-
-def _calibration(
-    chosen: System, fitter: BlendFitter, dev: HeldOut, *, depth: int, seed: int
-) -> Calibration | None:
-    """Judge the probabilities that the chosen system gives to queries that its blend was not fitted on."""
-    if not can_cross_fit(dev):
-        return None
-    probability, relevant = [], []
-    for outside, inside in divided(list(dev.qrels), seed=seed):
-        blend = fitter.blend(tuple(outside), depth)
-        found = all_systems(blend, depth=depth, reranked=chosen.reranked)
-        variant = as_served(found[chosen.name], blend).variant if chosen.name in found else None
-        if variant is None:
-            return None
-        pool = Pool(dev.only(inside).tables(chosen), dev.qrels, chosen)
-        scores, labels = pool.scores(variant, inside)
-        probability.append(variant.probability(scores))
-        relevant.append(labels)
-    return calibration_of(np.concatenate(probability), np.concatenate(relevant), queries=len(dev.qrels))
