@@ -14,7 +14,7 @@ from langchain_rerank_retriever.training.data.near import near_duplicates
 from langchain_rerank_retriever.training.data.reading import TrainingData
 from langchain_rerank_retriever.training.data.rows import normalised
 
-#: Documents beyond this number are not compared with one another; comparing so many takes some ten seconds.
+#: Documents beyond this number are not compared with one another; comparing so many takes a quarter of a minute.
 MOST_COMPARED = 100_000
 
 _EXAMPLES = 5

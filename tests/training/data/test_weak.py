@@ -152,7 +152,7 @@ def test_the_body_never_holds_the_query_as_a_line_or_sentence(text: str, title: 
     assert any(map(str.isalpha, query))
     assert any(map(str.isalpha, body))
     assert query == " ".join(query.split())
-    lines = {line.strip(" #").lower() for line in body.splitlines()}
+    lines = {re.sub(r"^#{1,6}\s+", "", line.strip()).lower() for line in body.splitlines()}
     if title is not None:
         assert query == title
         assert title.lower() not in lines
