@@ -1,17 +1,21 @@
 """Hard negatives from the recall that serves: what the cross-encoder will have to tell apart."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from langchain_rerank_retriever.protocols import PairScorer
-from langchain_rerank_retriever.recall import RecallRequest, source_of
+from langchain_rerank_retriever.recall import RecallRequest
+from langchain_rerank_retriever.recall.store import StoreRecall
 from langchain_rerank_retriever.training.data.reading import TrainingData
 from langchain_rerank_retriever.training.fit.cross_encoder import PassageList
+from langchain_rerank_retriever.training.fit.queries import AskedStore
 from langchain_rerank_retriever.training.fit.recipe import DEFAULT_RECIPE, Recipe
 from langchain_rerank_retriever.training.fit.screening import Pool, Screen
 
@@ -20,7 +24,9 @@ HARD_DEPTH = 30
 NEGATIVES = 7
 HARD_NEGATIVES = 4
 
-#: Queries asked at once, so that they share the model's batches.
+_FILE = "lists.json"
+
+#: Queries asked at once.
 QUERIES_AT_ONCE = 8
 
 
@@ -37,6 +43,17 @@ class Mined:
 
     lists: list[PassageList]
     counts: dict[str, int]
+
+    def save(self, folder: Path) -> None:
+        """Write a file into a folder."""
+        (folder / _FILE).write_text(json.dumps(asdict(self), ensure_ascii=False), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> "Mined":
+        """Read what `save` wrote."""
+        data = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+        lists = [PassageList(one["query"], tuple(one["passages"])) for one in data["lists"]]
+        return cls(lists, data["counts"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +101,16 @@ def mine_lists(
     """
     rng = np.random.default_rng(seed)
     query_ids = [str(key) for key in rng.permutation(sorted(data.queries))][:count]
+    asked = AskedStore(store, [data.queries[key] for key in query_ids])
+    source = StoreRecall(asked)  # type: ignore[arg-type]
     counts: Counter[str] = Counter()
     pools: dict[str, Pool] = {}
     with ThreadPoolExecutor(QUERIES_AT_ONCE) as workers:
-        screen = Screen(store, data, texts, query_ids, recipe=recipe, teacher=teacher, pool=workers)
+        screen = Screen(asked, data, texts, query_ids, recipe=recipe, teacher=teacher, pool=workers)
 
         def pool_of(key: str) -> tuple[int, Pool]:
             request = RecallRequest(data.queries[key], HARD_DEPTH, "hybrid", fusion=fusion)
-            recalled = source_of(store).recall(request)
+            recalled = source.recall(request)
             return len(recalled), screen.sort_out(key, recalled)
 
         for key, (recalled, pool) in zip(query_ids, workers.map(pool_of, query_ids), strict=True):

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cache
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,7 @@ class Screen:
                 "or choose 'duplicates' or 'margin'."
             )
         self._store, self._data, self._texts = store, data, texts
-        self._recipe, self._teacher = recipe, teacher
+        self._recipe, self._teacher, self._one_by_one = recipe, teacher, Lock()
         self._normal = cache(lambda one: normalised(texts[one]))
         self._positives = _positives_by_query(data)
         relevant = sorted(set().union(*(self._positives[key] for key in query_ids)))
@@ -145,7 +146,9 @@ class Screen:
             return set()
         positives = sorted(self._positives[key])
         pairs = [(query, self._texts[one]) for one in [*positives, *candidates]]
-        scores = teacher.score_pairs(pairs).scores
+        # One query fills batches by itself; alone, it gets the same scores in every run.
+        with self._one_by_one:
+            scores = teacher.score_pairs(pairs).scores
         limit = scores[: len(positives)].min()
         return {one for one, score in zip(candidates, scores[len(positives) :], strict=True) if score > limit}
 
