@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from langchain_core.documents import Document
 
 from langchain_rerank_retriever.training.data.reading import TrainingData
+from langchain_rerank_retriever.training.fit.recipe import DEFAULT_RECIPE, Recipe
 from langchain_rerank_retriever.training.proof.fit_blend import Tables
 from langchain_rerank_retriever.training.proof.stages import StageTable
 
@@ -23,6 +24,7 @@ class Inputs:
         dev: Held out of training: what weights are fitted on and the decision is made by, cross-fitted.
         test: What only the report's figures come from; None where the user gave none, and they come from `dev`.
         seed: Of everything random.
+        recipe: How the encoders are trained.
     """
 
     corpus: Mapping[str, Document]
@@ -30,6 +32,7 @@ class Inputs:
     dev: TrainingData
     test: TrainingData | None
     seed: int
+    recipe: Recipe = DEFAULT_RECIPE
 
     @property
     def texts(self) -> dict[str, str]:

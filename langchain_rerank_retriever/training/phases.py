@@ -2,24 +2,29 @@
 
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
-import numpy as np
-
-from langchain_rerank_retriever.blend import Blend
 from langchain_rerank_retriever.cross_encoder import CrossEncoderScorer
 from langchain_rerank_retriever.embeddings import PooledEmbeddings
 from langchain_rerank_retriever.evaluation import compare
 from langchain_rerank_retriever.evaluation.judge import Judge
 from langchain_rerank_retriever.retriever import RerankRetriever
 from langchain_rerank_retriever.store import FaissStore
+from langchain_rerank_retriever.training.encoder_runs import EncoderRuns
+from langchain_rerank_retriever.training.fallback import best_untuned
+from langchain_rerank_retriever.training.fit.cross_encoder import LISTS_PER_STEP
 from langchain_rerank_retriever.training.fit.encoders import (
-    Trainee,
+    distil,
     lists_for,
     train_bi_encoder,
     train_cross_encoder,
 )
+from langchain_rerank_retriever.training.fit.mining import Mined
+from langchain_rerank_retriever.training.fit.schedule import Budget
+from langchain_rerank_retriever.training.fit.trainer import Fitted, Training
 from langchain_rerank_retriever.training.indexing import fill_store, recall_tables
 from langchain_rerank_retriever.training.inputs import DEV, TEST, Inputs, part
 from langchain_rerank_retriever.training.plan import Plan, scoring_seconds
@@ -29,9 +34,15 @@ from langchain_rerank_retriever.training.proof.fit_blend import LEAST_QUERIES, M
 from langchain_rerank_retriever.training.proof.promote import promote
 from langchain_rerank_retriever.training.proof.report import SystemReport, TuningReport, verdict
 from langchain_rerank_retriever.training.proof.stages import StageTable, System, served_order, with_rerank
-from langchain_rerank_retriever.training.proof.systems import BASE, TUNED, HeldOut, blend_of
+from langchain_rerank_retriever.training.proof.systems import BASE, TUNED, HeldOut
+from langchain_rerank_retriever.training.run_folder import RunFolder
+from langchain_rerank_retriever.training.shipping import Parts, latency
 
-TIMED_QUERIES = 20
+#: Pairs scored to find out how long scoring takes: two or three batches.
+TIMED_PAIRS = 64
+
+BI_ENCODER, NEGATIVES, CROSS_ENCODER = "bi_encoder", "hard_negatives", "cross_encoder"
+DISTILLED = "distilled_bi_encoder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,106 +64,197 @@ class Tuning:
     """One run of `tune`.
 
     Args:
-        inputs: Documents and queries.
+        inputs: Documents, queries and recipe.
         plan: The promised time.
         phases: Times and shows the phases.
-        work: A folder for what is made on the way; the caller removes it.
+        run: Holds what is made on the way; what is already whole in it is not made again.
         opened: Closes the stores and models that are opened on the way, however the run ends.
     """
 
-    def __init__(self, inputs: Inputs, plan: Plan, phases: Phases, work: Path, opened: ExitStack) -> None:
-        self._inputs, self._plan, self._phases, self._work = inputs, plan, phases, work
+    def __init__(self, inputs: Inputs, plan: Plan, phases: Phases, run: RunFolder, opened: ExitStack) -> None:
+        self._inputs, self._plan, self._phases, self._run = inputs, plan, phases, run
         self._opened = opened
+        self._runs = EncoderRuns(run, plan, phases, inputs.recipe, inputs.seed)
         self._texts, self._queries = inputs.texts, inputs.queries
-        self._training: dict[str, Any] = {}
+        #: Seconds of indexing all documents and of scoring a pair: estimates for sharing out the time.
+        self._index_seconds = self._pair_seconds = 0.0
+        self._within = float("inf")
 
-    def run(self, encoder: PooledEmbeddings, reranker: Any, target: Path) -> TuningResult:
+    def go(self, encoder: PooledEmbeddings, reranker: Any, target: Path) -> TuningResult:
         """Index, train, index again, re-rank, decide, save."""
         base_store, base = self._index("untuned", encoder)
+        self._pair_seconds = self._index_seconds / len(self._inputs.corpus)
         tuned_encoder = self._train_bi_encoder(encoder, cross_encoder_too=reranker is not None)
         tuned_store, tuned = self._index("tuned", tuned_encoder)
         # Stage two builds on the bi-encoder that is the better one, which may be the untuned one.
         store, serving = (tuned_store, tuned) if self._gained(base, tuned) else (base_store, base)
         fusion = fit_fusion(part(serving, DEV), self._inputs.dev.qrels)
         scorer = None
-        if reranker is not None:
+        if reranker is not None and not self._runs.ended_early:
             scorer = self._train_cross_encoder(reranker, store, fusion)
+            if self._inputs.recipe.distill is not None and not self._runs.ended_early:
+                store, serving = self._distil(tuned_encoder, scorer, (store, serving))
+                fusion = fit_fusion(part(serving, DEV), self._inputs.dev.qrels)
             serving = self._rerank(serving, scorer, fusion)
-        parts = _Parts(base_store, tuned_store, store, scorer)
-        outcome = self._decide((base, tuned, serving), reranked=scorer is not None, fusion=fusion)
+        parts = Parts(base_store, tuned_store, store, scorer)
+        outcome = self._decide((base, tuned, serving), encoder, reranked=scorer is not None, fusion=fusion)
         return self._ship(parts, outcome, target)
 
-    # -- the phases --------------------------------------------------------------------------------------------
+    # -- indexing ----------------------------------------------------------------------------------------------
 
     def _index(self, label: str, encoder: PooledEmbeddings) -> tuple[FaissStore, Tables]:
         with self._phases.phase(f"index, {label}") as update:
-            store = self._opened.enter_context(FaissStore(encoder, path=self._work / label))
+            store = self._opened.enter_context(FaissStore(encoder, path=self._run.path(label)))
+            started = monotonic()
             fill_store(store, list(self._inputs.corpus.values()), update)
+        timed = self._run.facts(f"{label}.timed")
+        if timed is None:
+            # Noted, because a run that goes on from this one finds the documents indexed and has nothing to time.
+            with self._run.writing(f"{label}.timed") as part_:
+                part_.facts.update(seconds=monotonic() - started, elapsed=self._plan.elapsed)
+            timed = part_.facts
+        self._index_seconds = timed["seconds"]
         with self._phases.phase(f"recall, {label}") as update:
             return store, recall_tables(store, self._queries, update)
 
+    # -- training ----------------------------------------------------------------------------------------------
+
     def _train_bi_encoder(self, encoder: PooledEmbeddings, *, cross_encoder_too: bool) -> PooledEmbeddings:
-        needed = self._seconds("index, untuned") + self._seconds("recall, untuned")
-        if cross_encoder_too:
-            needed += self._scoring_seconds()
-        budget = self._plan.bi_encoder(epoch_steps=1, still_needed=needed, cross_encoder_too=cross_encoder_too)
-        trainee = Trainee(self._work / "bi_encoder", budget, self._inputs.seed)
-        with self._phases.phase("train bi-encoder") as update:
-            tuned, fitted = train_bi_encoder(encoder, self._inputs.train, self._texts, trainee, update)
-        self._opened.enter_context(tuned)
-        self._training["bi_encoder"] = asdict(fitted) | {"seconds": self._seconds("train bi-encoder")}
-        return tuned
+        def budget() -> Budget:
+            needed = self._index_seconds + self._seconds("recall, untuned")
+            if cross_encoder_too:
+                needed += self._scoring_seconds()
+            pairs = sum(len(self._inputs.train.positives(key)) for key in self._inputs.train.queries)
+            return self._plan.bi_encoder(
+                epoch_steps=pairs / self._inputs.recipe.batch_size,
+                still_needed=needed,
+                cross_encoder_too=cross_encoder_too,
+            )
+
+        def train(training: Training) -> Fitted:
+            return train_bi_encoder(encoder, self._inputs.train, self._texts, training)
+
+        if self._run.facts(BI_ENCODER) is None:
+            self._run.forget("tuned")  # of another bi-encoder than the one that is trained now
+        folder = self._runs.train(BI_ENCODER, budget, train)
+        return self._opened.enter_context(PooledEmbeddings(folder))
 
     def _train_cross_encoder(self, reranker: Any, store: FaissStore, fusion: Fusion) -> CrossEncoderScorer:
-        def trainee() -> Trainee:
-            budget = self._plan.cross_encoder(epoch_steps=1, still_needed=self._scoring_seconds())
-            return Trainee(self._work / "cross_encoder", budget, self._inputs.seed)
+        mined = self._mine(reranker, store, fusion)
 
-        with self._phases.phase("mine hard negatives") as update:
-            lists = lists_for(store, self._inputs.train, self._texts, trainee(), fusion, update)
-        with self._phases.phase("train cross-encoder") as update:
-            folder = self._work / "bi_encoder"
-            scorer, fitted = train_cross_encoder(reranker, folder, lists, trainee(), update)
-        self._opened.enter_context(scorer)
-        self._training["cross_encoder"] = asdict(fitted) | {"seconds": self._seconds("train cross-encoder")}
-        return scorer
+        def train(training: Training) -> Fitted:
+            return train_cross_encoder(reranker, self._run.path(BI_ENCODER), mined, training)
+
+        folder = self._runs.train(CROSS_ENCODER, self._cross_encoder_budget, train)
+        return self._opened.enter_context(CrossEncoderScorer(folder))
+
+    def _cross_encoder_budget(self) -> Budget:
+        return self._plan.cross_encoder(
+            epoch_steps=len(self._inputs.train.queries) / LISTS_PER_STEP,
+            still_needed=self._scoring_seconds(),
+            distillation_too=self._inputs.recipe.distill is not None,
+        )
+
+    def _mine(self, reranker: Any, store: FaissStore, fusion: Fusion) -> Mined:
+        if self._run.facts(NEGATIVES) is None:
+            with self._phases.phase("mine hard negatives") as update, self._run.writing(NEGATIVES) as part_:
+                teacher = reranker if isinstance(reranker, CrossEncoderScorer) else None
+                mined = lists_for(
+                    store,
+                    self._inputs.train,
+                    self._texts,
+                    self._cross_encoder_budget(),
+                    fusion=fusion,
+                    seed=self._inputs.seed,
+                    recipe=self._inputs.recipe,
+                    teacher=teacher,
+                    on_progress=update,
+                )
+                mined.save(part_.folder)
+                part_.facts["elapsed"] = self._plan.elapsed
+        mined = Mined.load(self._run.path(NEGATIVES))
+        self._runs.report[NEGATIVES] = mined.counts
+        return mined
+
+    def _distil(
+        self, encoder: PooledEmbeddings, scorer: CrossEncoderScorer, serving: tuple[FaissStore, Tables]
+    ) -> tuple[FaissStore, Tables]:
+        """Train the bi-encoder further, to agree with the cross-encoder, and keep what came of it where it gained."""
+        mined = Mined.load(self._run.path(NEGATIVES))
+
+        def budget() -> Budget:
+            return self._plan.distillation(
+                epoch_steps=len(mined.lists) / LISTS_PER_STEP,
+                still_needed=self._scoring_seconds() + self._index_seconds,
+            )
+
+        def train(training: Training) -> Fitted:
+            return distil(encoder, mined, scorer, training)
+
+        if self._run.facts(DISTILLED) is None:
+            self._run.forget("distilled")
+        folder = self._runs.train(DISTILLED, budget, train)
+        distilled = self._opened.enter_context(PooledEmbeddings(folder))
+        store, tables = self._index("distilled", distilled)
+        gained = self._gained(serving[1], tables)
+        self._runs.report[DISTILLED]["kept"] = gained
+        return (store, tables) if gained else serving
+
+    # -- judging -----------------------------------------------------------------------------------------------
 
     def _rerank(self, tables: Tables, scorer: CrossEncoderScorer, fusion: Fusion) -> dict[str, StageTable]:
         reranked: dict[str, StageTable] = {}
-        depth = self._depth()
-        recalls = (System("", depth=depth), System("", mode="hybrid", depth=depth, fusion=fusion))
         with self._phases.phase("re-rank held-out queries") as update:
+            self._pair_seconds = self._timed(scorer, tables)
+            self._within = self._plan.left()
+            depth = self._depth()
+            recalls = (System("", depth=depth), System("", mode="hybrid", depth=depth, fusion=fusion))
             for key, table in tables.items():
                 query = self._queries[key]
                 reranked[key] = with_rerank(table, query, self._texts, scorer.score, recalls)
                 update(len(reranked) / len(tables))
         return reranked
 
+    def _timed(self, scorer: CrossEncoderScorer, tables: Tables) -> float:
+        """Measure what scoring a pair takes."""
+        pairs = [
+            (self._queries[key], self._texts[one]) for key, table in tables.items() for one in table.ids[:4]
+        ][:TIMED_PAIRS]
+        if not pairs:
+            return 0.0
+        scorer.score(pairs[:8])  # the first batch pays for setting up
+        started = monotonic()
+        scorer.score(pairs)
+        return (monotonic() - started) / len(pairs)
+
     def _seconds(self, phase: str) -> float:
         return self._phases.seconds[phase]
 
-    def _pair_seconds(self) -> float:
-        """Estimate what scoring a pair takes: about as much as indexing a document did."""
-        return self._seconds("index, untuned") / len(self._inputs.corpus)
-
     def _depth(self) -> int:
-        return self._plan.judged_depth(queries=len(self._queries), pair_seconds=self._pair_seconds())
+        return self._plan.judged_depth(
+            queries=len(self._queries), pair_seconds=self._pair_seconds, within=self._within
+        )
 
     def _scoring_seconds(self) -> float:
-        return scoring_seconds(len(self._queries), self._depth(), self._pair_seconds())
+        return scoring_seconds(len(self._queries), self._depth(), self._pair_seconds)
 
-    # -- the decision ------------------------------------------------------------------------------------------
-
-    def _gained(self, base: Tables, tuned: Tables) -> bool:
-        """Tell whether tuning the bi-encoder helped its own recall, by the rule for all promotions."""
+    def _gained(self, before: Tables, after: Tables) -> bool:
+        """Tell whether training the bi-encoder helped its own recall, by the rule for all promotions."""
         judge = Judge(self._inputs.dev.qrels, (MEASURE,))
         values = {}
-        for name, tables in ((BASE, base), (TUNED, tuned)):
+        for name, tables in ((BASE, before), (TUNED, after)):
             orders = {key: served_order(table, System(name)) for key, table in part(tables, DEV).items()}
             values[name] = judge(orders).per_query[MEASURE]
         return promote(values, (BASE, TUNED), seed=self._inputs.seed)[0] == TUNED
 
-    def _decide(self, tables: tuple[Tables, Tables, Tables], *, reranked: bool, fusion: Fusion) -> Outcome:
+    def _decide(
+        self,
+        tables: tuple[Tables, Tables, Tables],
+        encoder: PooledEmbeddings,
+        *,
+        reranked: bool,
+        fusion: Fusion,
+    ) -> Outcome:
         dev = HeldOut(self._inputs.dev.qrels, *(part(one, DEV) for one in tables))
         test = None
         if self._inputs.test is not None:
@@ -165,34 +267,36 @@ class Tuning:
                 reranked=reranked,
                 fusion=fusion,
                 seed=self._inputs.seed,
+                fallback=partial(
+                    best_untuned, list(self._inputs.corpus.values()), encoder, seed=self._inputs.seed
+                ),
             )
 
     # -- what comes out ----------------------------------------------------------------------------------------
 
-    def _ship(self, parts: "_Parts", outcome: Outcome, target: Path) -> TuningResult:
-        retrievers = {name: parts.retriever(one, outcome.blend) for name, one in outcome.systems.items()}
+    def _ship(self, parts: Parts, outcome: Outcome, target: Path) -> TuningResult:
+        retrievers = parts.retrievers(outcome.systems, outcome.blend)
         with self._phases.phase("time queries"):
-            latency = {name: self._latency(retriever) for name, retriever in retrievers.items()}
-        report = self._report(outcome, latency)
+            queries = list(self._queries.values())
+            timed = {name: latency(retriever, queries) for name, retriever in retrievers.items()}
+        report = self._report(outcome, timed)
         with self._phases.phase("save the bundle"):
             retrievers[outcome.chosen].with_report(report.to_dict()).save_local(target)
         return TuningResult(report, RerankRetriever.load_local(target), target)
 
-    def _report(self, outcome: Outcome, latency: dict[str, dict[str, float]]) -> TuningReport:
+    def _report(self, outcome: Outcome, timed: dict[str, dict[str, float]]) -> TuningReport:
         evaluations, inputs = outcome.evaluations, self._inputs
         held_out = evaluations[outcome.chosen].queries
         few = len(inputs.dev.queries) < LEAST_QUERIES
         return TuningReport(
-            systems=[
-                SystemReport(name, dict(evaluations[name].means), latency[name]) for name in outcome.systems
-            ],
+            systems=[SystemReport(name, dict(one.means), timed[name]) for name, one in evaluations.items()],
             chosen=outcome.chosen,
             held_out_queries=held_out,
-            verdict=verdict(outcome.chosen, outcome.decisions, evaluations, few=few),
+            verdict=verdict(outcome.chosen, outcome.decisions, evaluations, few=few, signal=outcome.signal),
             decisions=outcome.decisions,
             depth_curve=outcome.curve,
             blend=None if outcome.blend is None else outcome.blend.to_dict(),
-            training=self._training,
+            training=self._runs.report,
             data={
                 "documents": len(inputs.corpus),
                 "training_queries": len(inputs.train.queries),
@@ -201,34 +305,9 @@ class Tuning:
             },
             comparison=compare(list(evaluations.values()), seed=inputs.seed).to_dict(),
             seconds=dict(self._phases.seconds),
-        )
-
-    def _latency(self, retriever: RerankRetriever) -> dict[str, float]:
-        queries = list(self._queries.values())[-TIMED_QUERIES:]
-        retriever.invoke(queries[0])  # the first query pays for what is made on first use
-        milliseconds = [1000 * retriever.explain(query).seconds["total"] for query in queries]
-        p50, p95 = np.percentile(milliseconds, [50, 95])
-        return {"p50": round(float(p50), 2), "p95": round(float(p95), 2)}
-
-
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    """The stores and the cross-encoder that the systems are put together from."""
-
-    base_store: FaissStore
-    tuned_store: FaissStore
-    serving_store: FaissStore
-    scorer: CrossEncoderScorer | None
-
-    def retriever(self, system: System, blend: Blend | None) -> RerankRetriever:
-        """Set up the retriever that a system describes."""
-        store = {"base": self.base_store, "tuned": self.tuned_store, "serving": self.serving_store}[
-            system.encoder
-        ]
-        return RerankRetriever(
-            store,
-            reranker=self.scorer if system.reranked else None,
-            fetch_k=system.depth,
-            recall_mode=system.mode,
-            blend=blend_of(system.name, blend),
+            blend_forms=dict(outcome.blend_forms),
+            calibration=None if outcome.calibration is None else outcome.calibration.to_dict(),
+            depth=outcome.systems[outcome.chosen].depth,
+            signal=None if outcome.signal is None else asdict(outcome.signal),
+            warnings=outcome.warnings,
         )

@@ -12,6 +12,10 @@ from langchain_rerank_retriever.training.fit.schedule import Budget
 #: Of the time left for training, the cross-encoder gets most: it starts from nothing and pays most for each step.
 BI_ENCODER_SHARE = 0.27
 
+#: Of what is left after the cross-encoder, which leaves that much where the bi-encoder is to learn from it.
+DISTILLATION_SHARE = 0.9
+CROSS_ENCODER_SHARE = 0.7
+
 #: Kept back for fitting the blend, timing queries and writing the bundle.
 CLOSING_SECONDS = 25.0
 CLOSING_SHARE = 0.05
@@ -102,9 +106,15 @@ class Plan:
         """
         return self._budget(epoch_steps, still_needed, BI_ENCODER_SHARE if cross_encoder_too else 1.0)
 
-    def cross_encoder(self, *, epoch_steps: float, still_needed: float) -> Budget:
-        """Give the cross-encoder all that is left."""
-        return self._budget(epoch_steps, still_needed, 1.0)
+    def cross_encoder(
+        self, *, epoch_steps: float, still_needed: float, distillation_too: bool = False
+    ) -> Budget:
+        """Give the cross-encoder all that is left, or most of it where the bi-encoder is to learn from it."""
+        return self._budget(epoch_steps, still_needed, CROSS_ENCODER_SHARE if distillation_too else 1.0)
+
+    def distillation(self, *, epoch_steps: float, still_needed: float) -> Budget:
+        """Give the distillation into the bi-encoder what its first training got."""
+        return self._budget(epoch_steps, still_needed, DISTILLATION_SHARE)
 
     def left(self) -> float:
         """Seconds left before what closes a run: fitting the blend, timing queries, writing the bundle."""

@@ -1,30 +1,36 @@
 """One call: tune both encoders on the user's own data, and prove on held-out queries what that brought."""
 
-import shutil
-import tempfile
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from langchain_core.documents import Document
 
-from langchain_rerank_retriever import bundle
+from langchain_rerank_retriever import __version__, bundle
+from langchain_rerank_retriever.cross_encoder import CrossEncoderScorer
 from langchain_rerank_retriever.embeddings import PooledEmbeddings
 from langchain_rerank_retriever.errors import InvalidArgumentError
 from langchain_rerank_retriever.training.data.corpus import corpus_of
+from langchain_rerank_retriever.training.data.pairs import is_scored_pairs, read_scored_pairs, split_pairs
 from langchain_rerank_retriever.training.data.reading import read_training_data
 from langchain_rerank_retriever.training.data.split import split_by_group
+from langchain_rerank_retriever.training.encoder_runs import EncoderRuns
 from langchain_rerank_retriever.training.fit.encoders import check_start
+from langchain_rerank_retriever.training.fit.recipe import DEFAULT_RECIPE, Recipe
+from langchain_rerank_retriever.training.identity import identity_of
 from langchain_rerank_retriever.training.inputs import Inputs
 from langchain_rerank_retriever.training.phases import Tuning, TuningResult
 from langchain_rerank_retriever.training.plan import Plan
-from langchain_rerank_retriever.training.progress import Phases
+from langchain_rerank_retriever.training.progress import Phases, without_library_bars
+from langchain_rerank_retriever.training.run_folder import RunFolder, run_folder
+from langchain_rerank_retriever.training.scored import PairInputs, PairTuning
 
 DEFAULT_MINUTES = 10.0
 
 
-def tune(
+def tune(  # noqa: PLR0913 - the settings a caller may need, all but two by keyword
     documents: Iterable[Document],
     training_data: Any,
     *,
@@ -33,33 +39,47 @@ def tune(
     output_dir: str | Path,
     minutes: float | None = None,
     steps: int | None = None,
+    epochs: float | None = None,
     seed: int = 0,
     resume: bool = False,
     held_out: Any = None,
     unknown_passages: Literal["refuse", "add"] = "refuse",
+    score_range: tuple[float, float] | None = None,
+    recipe: Recipe = DEFAULT_RECIPE,
     show_progress: bool = False,
 ) -> TuningResult:
     """Tune a bi-encoder, a cross-encoder and their blend on your own data, and keep what proves to be better.
 
+    Ctrl-C while an encoder trains ends its training: what it has learned is judged and saved like after a full run
+    (without a cross-encoder, where that was not begun). Pressed again, or at any other time, it stops at once, and
+    `resume=True` goes on from there.
+
     Args:
-        documents: The corpus; each document needs an id.
+        documents: The corpus; each document needs an id. May be empty for scored pairs.
         training_data: Queries with the documents that answer them, see `read_training_data`: a `datasets.Dataset`,
-            a list of dicts, or a path (JSONL, CSV, Parquet, BEIR folder) with the columns `query` and `document_id`
-            or `passage`, and optionally `relevance`, `negatives`, `group`.
+            a list of dicts or of Documents, one or more paths (JSONL, CSV, TSV, Parquet), or a BEIR folder, with the
+            columns `query` and `document_id` or `passage`, and optionally `relevance`, `negatives`, `group`. Or scored
+            sentence pairs with the columns `sentence1`, `sentence2`, `score`: these train the bi-encoder alone,
+            for instance a language model with a pooling layer, and held-out pairs judge it; tune on queries after.
         embeddings: The bi-encoder to start from: a `PooledEmbeddings`, or a model name or folder.
         reranker: `"warm"` trains a cross-encoder from the tuned bi-encoder's language model; the name or folder of
             a cross-encoder (or a `CrossEncoderScorer`) fine-tunes that one; of another model, trains a new head on
             it; None tunes recall only.
         output_dir: The folder of the bundle. An earlier bundle there is replaced only when the new one is complete.
+            While the run goes on, its work is kept beside it, in `.<name>.tuning`.
         minutes: Budget of wall time for everything; default 10. Longer only where indexing and judging alone take
             longer.
         steps: Instead of minutes: optimiser steps of each encoder. Equal steps and seed give equal models on a CPU.
+        epochs: Instead of minutes: how often each encoder sees its training data.
         seed: Of splitting, drawing and training.
-        resume: Not in this version; a killed run leaves the earlier bundle as it was and is started anew.
+        resume: Go on with a run of the same arguments that was killed, from its newest complete checkpoint; where there
+            is none, start. False starts over.
         held_out: Data in any of the same forms that only the report's figures come from. None: a fifth of the
             training queries (at most 300, split by `group`) is held out, and whatever is fitted on them is
             cross-fitted.
         unknown_passages: Whether a `passage` that is no document's text is refused or added to the documents.
+        score_range: The lowest and highest score of scored pairs, for instance (0, 5); None is (0, 1).
+        recipe: Losses, batches, negatives, adapters and distillation, where the defaults will not do.
         show_progress: Show bars on standard error.
 
     Returns:
@@ -68,27 +88,108 @@ def tune(
 
     Raises:
         DataError: If documents or data cannot be used; nothing was written.
-        InvalidArgumentError: If an argument is out of range.
+        InvalidArgumentError: If an argument is out of range, or the run to resume was another one.
         ModelLoadError: If a model cannot be loaded.
+        StorageError: If something cannot be written, or another process is tuning into the same folder.
     """
-    if resume:
-        raise InvalidArgumentError("resume=True is not in this version. Leave it out to tune from the start.")
-    plan = Plan.of(minutes, steps, None, default_minutes=DEFAULT_MINUTES)
+    plan = Plan.of(minutes, steps, epochs, default_minutes=DEFAULT_MINUTES)
     check_start(reranker)
+    _check_recipe(recipe, reranker)
     target = Path(output_dir).resolve()
     bundle.check_target(target)
+    run = _Run(
+        target=target,
+        plan=plan,
+        reranker=reranker,
+        recipe=recipe,
+        seed=seed,
+        resume=resume,
+        show_progress=show_progress,
+    )
+    if is_scored_pairs(training_data):
+        _check_for_pairs(reranker)
+        corpus = corpus_of(documents, may_be_empty=True)
+        return run.on_pairs(
+            PairInputs(corpus, *_pairs(training_data, held_out, score_range, seed)), embeddings
+        )
     corpus = corpus_of(documents)
     data = read_training_data(training_data, corpus, unknown_passages=unknown_passages)
     corpus |= {str(document.id): document for document in data.added}
     test = None if held_out is None else read_training_data(held_out, corpus, beir_split="test")
     train, dev = split_by_group(data, seed=seed)
-    with ExitStack() as opened:
-        encoder = embeddings
-        if not isinstance(embeddings, PooledEmbeddings):
-            encoder = opened.enter_context(PooledEmbeddings(embeddings))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{target.name}.tuning-", dir=target.parent))
-        opened.callback(shutil.rmtree, work, ignore_errors=True)
-        phases = opened.enter_context(Phases(show=show_progress))
-        inputs = Inputs(corpus, train, dev, test, seed)
-        return Tuning(inputs, plan, phases, work, opened).run(encoder, reranker, target)
+    return run.on_queries(Inputs(corpus, train, dev, test, seed, recipe), embeddings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """What both kinds of run have in common: where to, how long, from what."""
+
+    target: Path
+    plan: Plan
+    reranker: Any
+    recipe: Recipe
+    seed: int
+    resume: bool
+    show_progress: bool
+
+    def on_queries(self, inputs: Inputs, embeddings: Any) -> TuningResult:
+        data = {"training data": inputs.train, "dev data": inputs.dev, "held-out data": inputs.test}
+        with self._opened(embeddings, inputs.corpus, data) as (encoder, run, plan, phases, opened):
+            return Tuning(inputs, plan, phases, run, opened).go(encoder, self.reranker, self.target)
+
+    def on_pairs(self, inputs: PairInputs, embeddings: Any) -> TuningResult:
+        data = {"training data": inputs.train, "held-out data": inputs.held_out}
+        with self._opened(embeddings, inputs.corpus, data) as (encoder, run, plan, phases, opened):
+            runs = EncoderRuns(run, plan, phases, self.recipe, self.seed)
+            return PairTuning(inputs, plan, phases, runs, opened).go(encoder, self.target, seed=self.seed)
+
+    @contextmanager
+    def _opened(
+        self, embeddings: Any, corpus: Mapping[str, Document], data: Mapping[str, Any]
+    ) -> Iterator[tuple[PooledEmbeddings, RunFolder, Plan, Phases, ExitStack]]:
+        """Open what a run needs, and close it however the run ends."""
+        with ExitStack() as opened:
+            opened.enter_context(without_library_bars())
+            encoder = embeddings
+            if not isinstance(embeddings, PooledEmbeddings):
+                encoder = opened.enter_context(PooledEmbeddings(embeddings))
+            settings = {
+                "budget": (self.plan.seconds, self.plan.steps, self.plan.epochs),
+                "recipe": self.recipe,
+                "seed": self.seed,
+                "version of the package": __version__,
+            }
+            identity = identity_of(corpus.values(), data, encoder, self.reranker, settings)
+            self.target.parent.mkdir(parents=True, exist_ok=True)
+            run = opened.enter_context(run_folder(self.target, identity, resume=self.resume))
+            phases = opened.enter_context(Phases(show=self.show_progress))
+            # Stores and models lie in the run's folder, so they are closed before it is removed.
+            inner = opened.enter_context(ExitStack())
+            yield encoder, run, self.plan.resumed(run.elapsed), phases, inner
+
+
+def _pairs(data: Any, held_out: Any, score_range: tuple[float, float] | None, seed: int) -> Any:
+    pairs = read_scored_pairs(data, score_range=score_range)
+    if held_out is None:
+        return split_pairs(pairs, seed=seed)
+    return pairs, read_scored_pairs(held_out, score_range=score_range)
+
+
+def _check_recipe(recipe: Recipe, reranker: Any) -> None:
+    if recipe.false_negatives == "cross-encoder" and not isinstance(reranker, CrossEncoderScorer):
+        raise InvalidArgumentError(
+            "Recipe(false_negatives='cross-encoder') needs a trained cross-encoder to ask; expected "
+            f"reranker=CrossEncoderScorer(...), got {reranker!r}."
+        )
+    if recipe.distill is not None and reranker is None:
+        raise InvalidArgumentError(
+            f"Recipe(distill={recipe.distill!r}) needs a cross-encoder to learn from, got reranker=None."
+        )
+
+
+def _check_for_pairs(reranker: Any) -> None:
+    if reranker is not None and reranker != "warm":
+        raise InvalidArgumentError(
+            f"Scored sentence pairs train the bi-encoder alone; expected reranker=None, got {reranker!r}. Tune on "
+            "queries with the tuned bi-encoder to train a cross-encoder."
+        )

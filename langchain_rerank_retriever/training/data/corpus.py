@@ -7,7 +7,7 @@ from langchain_core.documents import Document
 from langchain_rerank_retriever.errors import DataError
 
 
-def corpus_of(documents: Iterable[Document]) -> dict[str, Document]:
+def corpus_of(documents: Iterable[Document], *, may_be_empty: bool = False) -> dict[str, Document]:
     """Return the documents by id.
 
     Raises:
@@ -27,7 +27,7 @@ def corpus_of(documents: Iterable[Document]) -> dict[str, Document]:
         if document.id in corpus:
             raise DataError(f"document {place}: the id {document.id!r} is there twice. Ids must be unique.")
         corpus[document.id] = document
-    if not corpus:
+    if not corpus and not may_be_empty:
         raise DataError("There are no documents; expected at least one.")
     if len(corpus) > 1 and len({document.page_content for document in corpus.values()}) == 1:
         raise DataError(

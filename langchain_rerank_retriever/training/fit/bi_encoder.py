@@ -1,20 +1,17 @@
 """Fine-tune the bi-encoder on queries and their documents, with sentence-transformers' own trainer and loss."""
 
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from langchain_rerank_retriever.training.fit.adapters import learning_rate, low_rank
 from langchain_rerank_retriever.training.fit.losses import in_batch_loss
-from langchain_rerank_retriever.training.fit.recipe import DEFAULT_RECIPE, Recipe
-from langchain_rerank_retriever.training.fit.schedule import Budget, Schedule
 from langchain_rerank_retriever.training.fit.trainer import (
     Fitted,
+    Training,
     common_arguments,
+    make_ready,
     run,
-    switch_off_dropout,
     without_model_card,
 )
 
@@ -26,15 +23,10 @@ TRAIN_TOKENS = 128
 def fit_bi_encoder(
     model: Any,
     pairs: Sequence[tuple[str, str]],
+    training: Training,
     *,
-    folder: Path,
-    budget: Budget,
-    seed: int,
-    bf16: bool,
-    recipe: Recipe = DEFAULT_RECIPE,
     query_prompt: str = "",
     document_prompt: str = "",
-    on_progress: Callable[[float], None] | None = None,
 ) -> Fitted:
     """Train a SentenceTransformer in place and save it.
 
@@ -44,14 +36,9 @@ def fit_bi_encoder(
     Args:
         model: A float32 `SentenceTransformer`; trained in place, its maximum length is as before afterwards.
         pairs: (query, relevant passage); at least one.
-        folder: Where the trained model is saved; new or empty.
-        budget: How long.
-        seed: Of shuffling and dropout.
-        bf16: Whether to train under bfloat16 autocast.
-        recipe: The batch, its parts, Matryoshka dimensions and adapters.
+        training: Of its recipe, the batch, its parts, Matryoshka dimensions and adapters count.
         query_prompt: Put before every query, as when serving.
         document_prompt: Put before every passage.
-        on_progress: Called with the spent share of the budget.
 
     Raises:
         InvalidArgumentError: A Matryoshka dimension is more than the model has.
@@ -61,16 +48,16 @@ def fit_bi_encoder(
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
     from sentence_transformers.base.sampler import BatchSamplers
 
-    schedule = Schedule(budget, on_progress)
+    schedule, recipe = training.schedule(), training.recipe
     loss = in_batch_loss(model, recipe)
     without_model_card(model)
     prompts = {"query": query_prompt, "passage": document_prompt}
     with (
-        tempfile.TemporaryDirectory() as scratch,
+        training.scratch() as scratch,
         cut_short(model, TRAIN_TOKENS),
-        low_rank(model, recipe.lora_rank, seed=seed),
+        low_rank(model, training.recipe.lora_rank, seed=training.seed),
     ):
-        switch_off_dropout(model)
+        make_ready(model)
         trainer = SentenceTransformerTrainer(
             model=model,
             args=SentenceTransformerTrainingArguments(
@@ -79,15 +66,15 @@ def fit_bi_encoder(
                 learning_rate=learning_rate(LEARNING_RATE, recipe),
                 batch_sampler=BatchSamplers.NO_DUPLICATES,
                 prompts={name: prompt for name, prompt in prompts.items() if prompt} or None,
-                **common_arguments(schedule, seed=seed, bf16=bf16),
+                **common_arguments(schedule, seed=training.seed, bf16=training.half_precision),
             ),
             train_dataset=Dataset.from_dict(
                 {"query": [q for q, _ in pairs], "passage": [p for _, p in pairs]}
             ),
             loss=loss,
         )
-        fitted = run(trainer, schedule)
-    model.save_pretrained(str(folder), create_model_card=False)
+        fitted = run(trainer, schedule, training.kept)
+    model.save_pretrained(str(training.folder))
     return fitted
 
 

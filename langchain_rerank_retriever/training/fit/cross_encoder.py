@@ -1,20 +1,19 @@
 """Train the cross-encoder on hard negatives, with sentence-transformers' own trainer and loss."""
 
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from langchain_rerank_retriever.training.fit.adapters import learning_rate, low_rank
 from langchain_rerank_retriever.training.fit.losses import LISTWISE_LABEL, ranking_loss
-from langchain_rerank_retriever.training.fit.recipe import DEFAULT_RECIPE, CrossEncoderLoss, Recipe
-from langchain_rerank_retriever.training.fit.schedule import Budget, Schedule
+from langchain_rerank_retriever.training.fit.recipe import CrossEncoderLoss
 from langchain_rerank_retriever.training.fit.trainer import (
     Fitted,
+    Training,
     common_arguments,
+    make_ready,
     run,
-    switch_off_dropout,
     without_model_card,
 )
 
@@ -67,14 +66,9 @@ def warm_start(bi_encoder_folder: Path, *, max_tokens: int = MAX_TOKENS) -> Any:
 def fit_cross_encoder(
     model: Any,
     lists: Sequence[PassageList],
+    training: Training,
     *,
-    folder: Path,
-    budget: Budget,
-    seed: int,
-    bf16: bool,
     new_head: bool,
-    recipe: Recipe = DEFAULT_RECIPE,
-    on_progress: Callable[[float], None] | None = None,
 ) -> Fitted:
     """Train a CrossEncoder in place and save it.
 
@@ -84,13 +78,8 @@ def fit_cross_encoder(
     Args:
         model: A float32 `CrossEncoder` with one label; trained in place.
         lists: At least one.
-        folder: Where the trained model is saved; new or empty.
-        budget: How long.
-        seed: Of shuffling and dropout.
-        bf16: Whether to train under bfloat16 autocast.
+        training: Of its recipe, the loss and the adapters count.
         new_head: Whether the layers on top are new (`warm_start`) and learn at a rate of their own.
-        recipe: The loss and the adapters.
-        on_progress: Called with the spent share of the budget.
 
     Raises:
         MissingExtraError: Adapters are asked for and `peft` is not installed.
@@ -98,12 +87,12 @@ def fit_cross_encoder(
     from datasets import Dataset
     from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
 
-    schedule = Schedule(budget, on_progress)
+    schedule, recipe = training.schedule(), training.recipe
     without_model_card(model)
     longest = max(len(one.passages) for one in lists)
     peak = learning_rate(LEARNING_RATE if new_head else FINE_TUNE_LEARNING_RATE, recipe)
-    with tempfile.TemporaryDirectory() as scratch, low_rank(model, recipe.lora_rank, seed=seed):
-        switch_off_dropout(model)
+    with training.scratch() as scratch, low_rank(model, training.recipe.lora_rank, seed=training.seed):
+        make_ready(model)
         trainer = CrossEncoderTrainer(
             model=model,
             args=CrossEncoderTrainingArguments(
@@ -112,13 +101,13 @@ def fit_cross_encoder(
                 * (1 if recipe.cross_encoder_loss in WHOLE_LISTS else longest),
                 learning_rate=peak,
                 learning_rate_mapping={HEAD: HEAD_LEARNING_RATE} if new_head else {},
-                **common_arguments(schedule, seed=seed, bf16=bf16),
+                **common_arguments(schedule, seed=training.seed, bf16=training.half_precision),
             ),
             train_dataset=Dataset.from_dict(_columns(lists, recipe.cross_encoder_loss)),
             loss=ranking_loss(model, recipe.cross_encoder_loss, negatives=longest - 1),
         )
-        fitted = run(trainer, schedule)
-    model.save_pretrained(str(folder), create_model_card=False)
+        fitted = run(trainer, schedule, training.kept)
+    model.save_pretrained(str(training.folder))
     return fitted
 
 

@@ -1,10 +1,8 @@
 """Train the bi-encoder further to agree with the cross-encoder, so that recall knows what re-ranking knows."""
 
-import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,13 +13,13 @@ from langchain_rerank_retriever.training.fit.adapters import learning_rate, low_
 from langchain_rerank_retriever.training.fit.bi_encoder import TRAIN_TOKENS, cut_short
 from langchain_rerank_retriever.training.fit.cross_encoder import PassageList
 from langchain_rerank_retriever.training.fit.losses import COSINE_SCALE, distillation_loss
-from langchain_rerank_retriever.training.fit.recipe import Recipe
-from langchain_rerank_retriever.training.fit.schedule import Budget, Schedule
+from langchain_rerank_retriever.training.fit.schedule import Budget
 from langchain_rerank_retriever.training.fit.trainer import (
     Fitted,
+    Training,
     common_arguments,
+    make_ready,
     run,
-    switch_off_dropout,
     without_model_card,
 )
 
@@ -54,15 +52,10 @@ def distil_bi_encoder(
     model: Any,
     lists: Sequence[PassageList],
     teacher: PairScorer,
+    training: Training,
     *,
-    folder: Path,
-    budget: Budget,
-    seed: int,
-    bf16: bool,
-    recipe: Recipe,
     query_prompt: str = "",
     document_prompt: str = "",
-    on_progress: Callable[[float], None] | None = None,
 ) -> Fitted:
     """Train a SentenceTransformer in place to order passages as a cross-encoder does, and save it.
 
@@ -73,14 +66,10 @@ def distil_bi_encoder(
         model: A float32 `SentenceTransformer`, trained already; its maximum length is as before afterwards.
         lists: Queries with passages; which one is relevant does not count. Those shorter than the longest are left out.
         teacher: Scores as many lists as the budget can use up.
-        folder: Where the trained model is saved; new or empty.
-        budget: For scoring and training together.
-        seed: Of shuffling.
-        bf16: Whether to train under bfloat16 autocast.
-        recipe: `distill` says which loss; also Matryoshka dimensions and adapters.
+        training: Its budget is for scoring and training together; of its recipe, `distill`, Matryoshka dimensions and
+            adapters count.
         query_prompt: Put before every query, as when serving.
         document_prompt: Put before every passage.
-        on_progress: Called with the spent share of the budget.
 
     Raises:
         InvalidArgumentError: `recipe.distill` is None, or a Matryoshka dimension is more than the model has.
@@ -90,20 +79,21 @@ def distil_bi_encoder(
     from datasets import Dataset
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 
+    recipe = training.recipe
     if recipe.distill is None:
         raise InvalidArgumentError("Distillation needs Recipe(distill='margin-mse') or 'kl', got None.")
     loss = distillation_loss(model, recipe)
-    taught, left = _ask(teacher, lists, budget)
+    taught, left = _ask(teacher, lists, training.budget)
     prompts = _Prompts(query_prompt, document_prompt)
     labels = _on_the_scale_of(model, taught, prompts)
-    schedule = Schedule(left, on_progress)
+    schedule = replace(training, budget=left).schedule()
     without_model_card(model)
     with (
-        tempfile.TemporaryDirectory() as scratch,
+        training.scratch() as scratch,
         cut_short(model, TRAIN_TOKENS),
-        low_rank(model, recipe.lora_rank, seed=seed),
+        low_rank(model, training.recipe.lora_rank, seed=training.seed),
     ):
-        switch_off_dropout(model)
+        make_ready(model)
         columns = _columns(taught, labels)
         trainer = SentenceTransformerTrainer(
             model=model,
@@ -112,13 +102,13 @@ def distil_bi_encoder(
                 per_device_train_batch_size=LISTS_PER_STEP,
                 learning_rate=learning_rate(LEARNING_RATE, recipe),
                 prompts=prompts.of(columns),
-                **common_arguments(schedule, seed=seed, bf16=bf16),
+                **common_arguments(schedule, seed=training.seed, bf16=training.half_precision),
             ),
             train_dataset=Dataset.from_dict(columns),
             loss=loss,
         )
-        fitted = run(trainer, schedule)
-    model.save_pretrained(str(folder), create_model_card=False)
+        fitted = run(trainer, schedule, training.kept)
+    model.save_pretrained(str(training.folder))
     return fitted
 
 

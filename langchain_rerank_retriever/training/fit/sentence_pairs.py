@@ -1,24 +1,21 @@
 """Train any sentence embedding model on pairs of sentences with a similarity score, and measure it on such pairs."""
 
-import tempfile
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from langchain_rerank_retriever.errors import DataError
-from langchain_rerank_retriever.protocols import Encoder
 from langchain_rerank_retriever.training.fit.adapters import learning_rate, low_rank
 from langchain_rerank_retriever.training.fit.bi_encoder import LEARNING_RATE, TRAIN_TOKENS, cut_short
 from langchain_rerank_retriever.training.fit.losses import pair_loss
-from langchain_rerank_retriever.training.fit.recipe import DEFAULT_RECIPE, Recipe
-from langchain_rerank_retriever.training.fit.schedule import Budget, Schedule
+from langchain_rerank_retriever.training.fit.recipe import Recipe
 from langchain_rerank_retriever.training.fit.trainer import (
     Fitted,
+    Training,
     common_arguments,
+    make_ready,
     run,
-    switch_off_dropout,
     without_model_card,
 )
 
@@ -31,14 +28,9 @@ def fit_sentence_pairs(
     first: Sequence[str],
     second: Sequence[str],
     scores: Sequence[float],
+    training: Training,
     *,
-    folder: Path,
-    budget: Budget,
-    seed: int,
-    bf16: bool,
-    recipe: Recipe = DEFAULT_RECIPE,
     prompt: str = "",
-    on_progress: Callable[[float], None] | None = None,
 ) -> Fitted:
     """Train a SentenceTransformer in place on scored sentence pairs, and save it.
 
@@ -49,13 +41,8 @@ def fit_sentence_pairs(
         second: The other one.
         scores: How similar they are; higher is more alike. For `pair_loss="cosine"` a scale other than 0 to 1 is
             stretched from the lowest to the highest score given.
-        folder: Where the trained model is saved; new or empty.
-        budget: How long.
-        seed: Of shuffling.
-        bf16: Whether to train under bfloat16 autocast.
-        recipe: The loss, the batch, Matryoshka dimensions and adapters.
+        training: Of its recipe, the loss, the batch, Matryoshka dimensions and adapters count.
         prompt: Put before every sentence, as when serving.
-        on_progress: Called with the spent share of the budget.
 
     Raises:
         DataError: The three are not of one length, or the scores say nothing.
@@ -65,15 +52,15 @@ def fit_sentence_pairs(
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 
     labels = _checked(first, second, scores)
-    schedule = Schedule(budget, on_progress)
+    schedule, recipe = training.schedule(), training.recipe
     loss = pair_loss(model, recipe)
     without_model_card(model)
     with (
-        tempfile.TemporaryDirectory() as scratch,
+        training.scratch() as scratch,
         cut_short(model, TRAIN_TOKENS),
-        low_rank(model, recipe.lora_rank, seed=seed),
+        low_rank(model, training.recipe.lora_rank, seed=training.seed),
     ):
-        switch_off_dropout(model)
+        make_ready(model)
         trainer = SentenceTransformerTrainer(
             model=model,
             args=SentenceTransformerTrainingArguments(
@@ -82,45 +69,14 @@ def fit_sentence_pairs(
                 learning_rate=learning_rate(LEARNING_RATE, recipe),
                 batch_sampler=by_length,
                 prompts=prompt or None,
-                **common_arguments(schedule, seed=seed, bf16=bf16),
+                **common_arguments(schedule, seed=training.seed, bf16=training.half_precision),
             ),
             train_dataset=_dataset(first, second, labels, recipe),
             loss=loss,
         )
-        fitted = run(trainer, schedule)
-    model.save_pretrained(str(folder), create_model_card=False)
+        fitted = run(trainer, schedule, training.kept)
+    model.save_pretrained(str(training.folder))
     return fitted
-
-
-def correlations(
-    encoder: Encoder, first: Sequence[str], second: Sequence[str], scores: Sequence[float]
-) -> dict[str, float]:
-    """Correlate the cosine similarities of sentence pairs with their scores.
-
-    Both sentences are embedded as documents.
-
-    Returns:
-        `"pearson"`, of the values, and `"spearman"`, of their ranks with ties at their mean rank; NaN where all
-        cosines are equal.
-
-    Raises:
-        DataError: The three are not of one length, there are fewer than two pairs, or all scores are equal.
-    """
-    from scipy.stats import pearsonr, spearmanr
-
-    labels = _checked(first, second, scores)
-    texts = list(dict.fromkeys([*first, *second]))
-    places = {text: place for place, text in enumerate(texts)}
-    vectors = encoder.encode(texts).astype(np.float64)
-    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float64).tiny)
-    left, right = (vectors[[places[text] for text in side]] for side in (first, second))
-    cosines = (left * right).sum(axis=1)
-    if np.ptp(cosines) < ROUNDING:
-        return {"pearson": float("nan"), "spearman": float("nan")}
-    return {
-        "pearson": float(pearsonr(cosines, labels).statistic),
-        "spearman": float(spearmanr(cosines, labels).statistic),
-    }
 
 
 def by_length(dataset: Any, **settings: Any) -> Any:

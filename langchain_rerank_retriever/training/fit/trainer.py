@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from langchain_rerank_retriever.errors import StorageError
+from langchain_rerank_retriever.runtime.select import bfloat16_is_faster
 from langchain_rerank_retriever.training.fit.checkpoint import Checkpointing, Checkpoints
 from langchain_rerank_retriever.training.fit.recipe import DEFAULT_RECIPE, Recipe
 from langchain_rerank_retriever.training.fit.schedule import Budget, Schedule
@@ -37,6 +38,7 @@ class Training:
         budget: How long.
         seed: Of everything random.
         recipe: The choices.
+        bf16: Whether to train under bfloat16 autocast; None is where this machine is faster at it.
         checkpoints: Where checkpoints are kept; None keeps none.
         stopped: Asked after every step; True ends the training early.
         on_progress: Told the spent share of the budget after every step.
@@ -46,6 +48,7 @@ class Training:
     budget: Budget
     seed: int
     recipe: Recipe = DEFAULT_RECIPE
+    bf16: bool | None = None
     checkpoints: Checkpoints | None = None
     stopped: Callable[[], bool] | None = None
     on_progress: Callable[[float], None] | None = None
@@ -54,15 +57,25 @@ class Training:
         """Make the schedule of one run."""
         return Schedule(self.budget, self.on_progress, self.stopped)
 
+    @property
+    def kept(self) -> Checkpoints | None:
+        """Where checkpoints are kept; None for adapters, whose model in training is not the one that is saved."""
+        return self.checkpoints if self.recipe.lora_rank is None else None
+
+    @property
+    def half_precision(self) -> bool:
+        """Whether the run is under bfloat16 autocast."""
+        return _half_is_faster() if self.bf16 is None else self.bf16
+
     @contextmanager
     def scratch(self) -> Iterator[str]:
         """Give the trainer a folder to write in, on the disk where the checkpoints are kept, and remove it."""
-        if self.checkpoints is None:
+        if self.kept is None:
             with TemporaryDirectory() as folder:
                 yield folder
             return
-        yield str(self.checkpoints.scratch)
-        shutil.rmtree(self.checkpoints.scratch, ignore_errors=True)
+        yield str(self.kept.scratch)
+        shutil.rmtree(self.kept.scratch, ignore_errors=True)
 
 
 def common_arguments(schedule: Schedule, *, seed: int, bf16: bool) -> dict[str, Any]:
@@ -84,6 +97,12 @@ def common_arguments(schedule: Schedule, *, seed: int, bf16: bool) -> dict[str, 
         "dataloader_num_workers": 0,
         "dataloader_pin_memory": False,
     }
+
+
+def _half_is_faster() -> bool:
+    import torch
+
+    return torch.cuda.is_available() or bfloat16_is_faster()
 
 
 def make_ready(model: Any) -> None:

@@ -16,6 +16,7 @@ from langchain_rerank_retriever.training.fit.bi_encoder import fit_bi_encoder
 from langchain_rerank_retriever.training.fit.cross_encoder import PassageList, fit_cross_encoder, warm_start
 from langchain_rerank_retriever.training.fit.recipe import Recipe
 from langchain_rerank_retriever.training.fit.schedule import Budget
+from langchain_rerank_retriever.training.fit.trainer import Training
 
 RANK = 2
 
@@ -38,7 +39,9 @@ def weights(folder: Path) -> dict[str, np.ndarray]:
 def fit(bi_encoder: Path, pairs: list[tuple[str, str]], folder: Path, seed: int = 1) -> Any:
     model = load(bi_encoder)
     recipe = Recipe(batch_size=8, lora_rank=RANK)
-    fit_bi_encoder(model, pairs, folder=folder, budget=Budget(steps=10), seed=seed, bf16=False, recipe=recipe)
+    fit_bi_encoder(
+        model, pairs, Training(folder=folder, budget=Budget(steps=10), seed=seed, bf16=False, recipe=recipe)
+    )
     return model
 
 
@@ -102,12 +105,10 @@ def test_a_new_head_is_trained_whole(bi_encoder: Path, tmp_path: Path) -> None:
     fit_cross_encoder(
         model,
         lists,
-        folder=tmp_path / "m",
-        budget=Budget(steps=10),
-        seed=0,
-        bf16=False,
+        Training(
+            folder=tmp_path / "m", budget=Budget(steps=10), seed=0, bf16=False, recipe=Recipe(lora_rank=RANK)
+        ),
         new_head=True,
-        recipe=Recipe(lora_rank=RANK),
     )
     check_low_rank(weights(bi_encoder), weights(tmp_path / "m"))
     for before, place in zip(heads, (2, 3), strict=True):
@@ -123,12 +124,10 @@ def test_a_sequence_classifier(cross_encoder: Path, tmp_path: Path) -> None:
     fit_cross_encoder(
         model,
         [PassageList("a", ("b", "c")), PassageList("d", ("e", "f"))],
-        folder=tmp_path / "m",
-        budget=Budget(steps=5),
-        seed=0,
-        bf16=False,
+        Training(
+            folder=tmp_path / "m", budget=Budget(steps=5), seed=0, bf16=False, recipe=Recipe(lora_rank=RANK)
+        ),
         new_head=False,
-        recipe=Recipe(lora_rank=RANK),
     )
     check_low_rank(weights(cross_encoder), weights(tmp_path / "m"))
     pairs = [("a", "b"), ("d", "f")]

@@ -12,6 +12,7 @@ from langchain_rerank_retriever.training.fit.bi_encoder import fit_bi_encoder
 from langchain_rerank_retriever.training.fit.losses import in_batch_loss
 from langchain_rerank_retriever.training.fit.recipe import Recipe
 from langchain_rerank_retriever.training.fit.schedule import Budget
+from langchain_rerank_retriever.training.fit.trainer import Training
 
 
 def load(folder: Path) -> Any:
@@ -120,7 +121,9 @@ def test_it_learns(
     model.max_seq_length = 100
     before = rank_of_right(model, pairs)
     fitted = fit_bi_encoder(
-        model, pairs, folder=tmp_path / "m", budget=Budget(steps=60), seed=3, bf16=False, recipe=recipe
+        model,
+        pairs,
+        Training(folder=tmp_path / "m", budget=Budget(steps=60), seed=3, bf16=False, recipe=recipe),
     )
     assert fitted.steps == 60
     saved = SentenceTransformer(str(tmp_path / "m"), device="cpu")
@@ -139,11 +142,13 @@ def test_determined_by_the_seed(bi_encoder: Path, pairs: list[tuple[str, str]], 
         fit_bi_encoder(
             model,
             pairs,
-            folder=tmp_path / str(number),
-            budget=Budget(steps=4),
-            seed=seed,
-            bf16=False,
-            recipe=Recipe(batch_size=8, mini_batch_size=4, matryoshka_dims=(8,)),
+            Training(
+                folder=tmp_path / str(number),
+                budget=Budget(steps=4),
+                seed=seed,
+                bf16=False,
+                recipe=Recipe(batch_size=8, mini_batch_size=4, matryoshka_dims=(8,)),
+            ),
         )
         tables.append(model.encode([pairs[0][0]], show_progress_bar=False))
     np.testing.assert_array_equal(tables[0], tables[1])
@@ -169,10 +174,8 @@ def test_the_batch_is_as_large_as_asked_and_holds_no_text_twice(
     fit_bi_encoder(
         load(bi_encoder),
         pairs,
-        folder=tmp_path / "m",
-        budget=Budget(steps=5),
-        seed=0,
-        bf16=False,
-        recipe=Recipe(batch_size=7),
+        Training(
+            folder=tmp_path / "m", budget=Budget(steps=5), seed=0, bf16=False, recipe=Recipe(batch_size=7)
+        ),
     )
     assert sizes == [7] * 5

@@ -13,7 +13,7 @@ from langchain_rerank_retriever.training.fit.cross_encoder import PassageList, f
 from langchain_rerank_retriever.training.fit.losses import ranking_loss
 from langchain_rerank_retriever.training.fit.recipe import CrossEncoderLoss, Recipe
 from langchain_rerank_retriever.training.fit.schedule import Budget
-from langchain_rerank_retriever.training.fit.trainer import Fitted
+from langchain_rerank_retriever.training.fit.trainer import Fitted, Training
 
 LOSSES: tuple[CrossEncoderLoss, ...] = ("listwise", "bce", "mse", "lambda")
 
@@ -41,12 +41,14 @@ def fit(model: Any, lists: list[PassageList], folder: Path, loss: CrossEncoderLo
     return fit_cross_encoder(
         model,
         lists,
-        folder=folder,
-        budget=Budget(steps=steps),
-        seed=5,
-        bf16=False,
+        Training(
+            folder=folder,
+            budget=Budget(steps=steps),
+            seed=5,
+            bf16=False,
+            recipe=Recipe(cross_encoder_loss=loss),
+        ),
         new_head=False,
-        recipe=Recipe(cross_encoder_loss=loss),
     )
 
 
@@ -159,7 +161,10 @@ def test_a_warm_start_learns_and_is_saved_as_modules(
     torch.manual_seed(0)
     model = warm_start(bi_encoder)
     fit_cross_encoder(
-        model, lists, folder=tmp_path / "m", budget=Budget(steps=80), seed=5, bf16=False, new_head=True
+        model,
+        lists,
+        Training(folder=tmp_path / "m", budget=Budget(steps=80), seed=5, bf16=False),
+        new_head=True,
     )
     scorer = CrossEncoderScorer(tmp_path / "m")
     assert misplaced(scorer, lists) < 0.5
@@ -185,7 +190,10 @@ def test_the_new_head_learns_at_its_own_rate(
     monkeypatch.setattr(CrossEncoderTrainer, "create_optimizer", spy)
     model = warm_start(bi_encoder)
     fit_cross_encoder(
-        model, lists, folder=tmp_path / "m", budget=Budget(steps=1), seed=5, bf16=False, new_head=True
+        model,
+        lists,
+        Training(folder=tmp_path / "m", budget=Budget(steps=1), seed=5, bf16=False),
+        new_head=True,
     )
     heads = {id(one) for module in list(model)[2:] for one in module.parameters()}
     assert len(heads) == 4

@@ -14,11 +14,12 @@ from langchain_rerank_retriever.protocols import PairScores
 from langchain_rerank_retriever.training.fit import distil as module
 from langchain_rerank_retriever.training.fit.cross_encoder import PassageList
 from langchain_rerank_retriever.training.fit.distil import distil_bi_encoder
-from langchain_rerank_retriever.training.fit.encoders import Trainee, distil
+from langchain_rerank_retriever.training.fit.encoders import distil
 from langchain_rerank_retriever.training.fit.losses import distillation_loss
 from langchain_rerank_retriever.training.fit.mining import Mined
 from langchain_rerank_retriever.training.fit.recipe import Distillation, Recipe
 from langchain_rerank_retriever.training.fit.schedule import Budget
+from langchain_rerank_retriever.training.fit.trainer import Training
 from tests.training.conftest import PLACES, SUBJECTS
 
 LOSSES: tuple[Distillation, ...] = ("margin-mse", "kl")
@@ -70,12 +71,17 @@ def test_it_learns_from_a_teacher_of_any_scale(
     encoder = PooledEmbeddings(bi_encoder)
     held_out = made(40, seed=5)
     before = agreement(encoder.load_trainable(), held_out)
-    trainee = Trainee(tmp_path / "m", Budget(steps=80), 0)
     told: list[float] = []
-    mined = Mined(made(300, seed=1), {})
-    tuned, fitted = distil(encoder, mined, Teacher(scale), trainee, told.append, recipe=Recipe(distill=loss))
+    training = Training(
+        folder=tmp_path / "m",
+        budget=Budget(steps=80),
+        seed=0,
+        recipe=Recipe(distill=loss),
+        on_progress=told.append,
+    )
+    fitted = distil(encoder, Mined(made(300, seed=1), {}), Teacher(scale), training)
     assert (fitted.steps, told[-1]) == (80, 1.0)
-    assert agreement(tuned.load_trainable(), held_out) > before + 0.4
+    assert agreement(PooledEmbeddings(tmp_path / "m").load_trainable(), held_out) > before + 0.4
 
 
 def test_the_losses_are_their_formulas(bi_encoder: Path) -> None:
@@ -123,11 +129,9 @@ def test_no_more_is_scored_than_is_trained_on(bi_encoder: Path, tmp_path: Path) 
         PooledEmbeddings(bi_encoder).load_trainable(),
         made(100, seed=1),
         teacher,
-        folder=tmp_path / "m",
-        budget=Budget(steps=3),
-        seed=0,
-        bf16=False,
-        recipe=Recipe(distill="kl"),
+        Training(
+            folder=tmp_path / "m", budget=Budget(steps=3), seed=0, bf16=False, recipe=Recipe(distill="kl")
+        ),
     )
     assert teacher.pairs == 3 * module.LISTS_PER_STEP * 4
 
@@ -156,11 +160,13 @@ def test_prompts(bi_encoder: Path, tmp_path: Path) -> None:
         model,
         made(16, seed=1),
         Teacher(),
-        folder=tmp_path / "m",
-        budget=Budget(steps=1),
-        seed=0,
-        bf16=False,
-        recipe=Recipe(distill="kl", matryoshka_dims=(8,)),
+        Training(
+            folder=tmp_path / "m",
+            budget=Budget(steps=1),
+            seed=0,
+            bf16=False,
+            recipe=Recipe(distill="kl", matryoshka_dims=(8,)),
+        ),
         query_prompt="q: ",
         document_prompt="d: ",
     )
@@ -195,11 +201,7 @@ def test_what_cannot_be_learnt(
             PooledEmbeddings(bi_encoder).load_trainable(),
             lists,
             teacher,
-            folder=tmp_path / "m",
-            budget=Budget(steps=1),
-            seed=0,
-            bf16=False,
-            recipe=recipe,
+            Training(folder=tmp_path / "m", budget=Budget(steps=1), seed=0, bf16=False, recipe=recipe),
         )
 
 

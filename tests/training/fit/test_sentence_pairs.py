@@ -11,12 +11,12 @@ from langchain_rerank_retriever import PooledEmbeddings
 from langchain_rerank_retriever.errors import DataError
 from langchain_rerank_retriever.training.data.pairs import ScoredPairs
 from langchain_rerank_retriever.training.fit import sentence_pairs as module
-from langchain_rerank_retriever.training.fit.encoders import Trainee, train_sentence_pairs
+from langchain_rerank_retriever.training.fit.encoders import train_sentence_pairs
 from langchain_rerank_retriever.training.fit.losses import pair_loss
 from langchain_rerank_retriever.training.fit.recipe import Recipe
 from langchain_rerank_retriever.training.fit.schedule import Budget
-from langchain_rerank_retriever.training.fit.sentence_pairs import correlations, fit_sentence_pairs
-from tests.conftest import HashEmbeddings
+from langchain_rerank_retriever.training.fit.sentence_pairs import fit_sentence_pairs
+from langchain_rerank_retriever.training.fit.trainer import Training
 from tests.training.conftest import PLACES, SUBJECTS
 
 
@@ -34,51 +34,12 @@ def scored(count: int = 160, seed: int = 0) -> tuple[list[str], list[str], list[
     return first, second, scores
 
 
-class Encoder:
-    """An encoder whose vectors are not of length one."""
-
-    dimension, fingerprint = 32, "hash"
-
-    def encode(self, texts: Any, *, kind: str = "document") -> np.ndarray:
-        assert kind == "document"
-        rows = [[len(text) * x for x in HashEmbeddings().embed_query(text)] for text in texts]
-        return np.array(rows, np.float32)
-
-
 def evaluator_says(model: Any, first: list[str], second: list[str], scores: list[float]) -> dict[str, float]:
     from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
 
     evaluator = EmbeddingSimilarityEvaluator(first, second, scores, main_similarity="cosine", write_csv=False)
     said = evaluator(model)
-    return {"pearson": said["pearson_cosine"], "spearman": said["spearman_cosine"]}
-
-
-@pytest.mark.parametrize("pooling", ["cls", "mean", "max"])
-def test_correlations_are_those_of_the_evaluator(language_model: Path, pooling: str) -> None:
-    encoder = PooledEmbeddings(language_model, pooling=pooling, precision="float32")
-    first, second, scores = scored(60)
-    expected = evaluator_says(encoder.load_trainable(), first, second, scores)
-    assert correlations(encoder, first, second, scores) == pytest.approx(expected, abs=1e-5)
-
-
-def test_correlations_by_their_formulas() -> None:
-    from scipy.stats import rankdata
-
-    first, second, scores = scored(40)
-    vectors = [np.array([HashEmbeddings().embed_query(text) for text in side]) for side in (first, second)]
-    cosines = (vectors[0] * vectors[1]).sum(1)  # of length one each
-    found = correlations(Encoder(), first, second, scores)
-    assert found["pearson"] == pytest.approx(np.corrcoef(cosines, scores)[0, 1], abs=1e-5)
-    # Float32 may order two nearly equal cosines otherwise.
-    assert found["spearman"] == pytest.approx(
-        np.corrcoef(rankdata(cosines), rankdata(scores))[0, 1], abs=1e-3
-    )
-
-
-def test_correlations_of_equal_cosines() -> None:
-    found = correlations(Encoder(), ["a", "b"], ["a", "b"], [0, 1])
-    assert found.keys() == {"pearson", "spearman"}
-    assert all(math.isnan(one) for one in found.values())
+    return {"Pearson": said["pearson_cosine"], "Spearman": said["spearman_cosine"]}
 
 
 @pytest.mark.parametrize(
@@ -93,7 +54,9 @@ def test_correlations_of_equal_cosines() -> None:
 )
 def test_what_cannot_be_used(first: list[str], second: list[str], scores: list[float], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        correlations(Encoder(), first, second, scores)
+        fit_sentence_pairs(
+            None, first, second, scores, Training(folder=Path("m"), budget=Budget(steps=1), seed=0)
+        )
 
 
 def test_losses_are_their_formulas(bi_encoder: Path) -> None:
@@ -134,18 +97,21 @@ def test_a_plain_language_model_learns(
     held_out = scored(100, seed=9)
     encoder = PooledEmbeddings(language_model, pooling=pooling, precision="float32")
     told: list[float] = []
-    tuned, fitted = train_sentence_pairs(
-        encoder,
-        ScoredPairs(*map(tuple, scored()), groups=("",) * 160),
-        Trainee(tmp_path / "m", Budget(steps=100), 0),
-        told.append,
+    training = Training(
+        folder=tmp_path / "m",
+        budget=Budget(steps=100),
+        seed=0,
         recipe=Recipe(pair_loss=loss, batch_size=16),
+        on_progress=told.append,
     )
+    pairs = ScoredPairs(*map(tuple, scored()), groups=("",) * 160)
+    fitted = train_sentence_pairs(encoder, pairs, training)
     assert fitted.steps == 100
     assert told[-1] == 1.0
-    before, after = correlations(encoder, *held_out), correlations(tuned, *held_out)
-    assert after["spearman"] > before["spearman"] + 0.15
-    assert after["pearson"] > before["pearson"] + 0.15
+    tuned = PooledEmbeddings(tmp_path / "m")
+    before, after = (evaluator_says(one.load_trainable(), *held_out) for one in (encoder, tuned))
+    assert after["Spearman"] > before["Spearman"] + 0.15
+    assert after["Pearson"] > before["Pearson"] + 0.15
 
 
 def test_prompts_and_length(bi_encoder: Path, tmp_path: Path) -> None:
@@ -161,10 +127,7 @@ def test_prompts_and_length(bi_encoder: Path, tmp_path: Path) -> None:
         first,
         second,
         scores,
-        folder=tmp_path / "m",
-        budget=Budget(steps=2),
-        seed=0,
-        bf16=False,
+        Training(folder=tmp_path / "m", budget=Budget(steps=2), seed=0, bf16=False),
         prompt="p: ",
     )
     assert {one for one in seen if one is not None} == {"p: "}
@@ -212,11 +175,13 @@ def test_determined_by_the_seed(bi_encoder: Path, tmp_path: Path) -> None:
             first,
             second,
             scores,
-            folder=tmp_path / str(number),
-            budget=Budget(steps=4),
-            seed=seed,
-            bf16=False,
-            recipe=Recipe(batch_size=8, matryoshka_dims=(8,)),
+            Training(
+                folder=tmp_path / str(number),
+                budget=Budget(steps=4),
+                seed=seed,
+                bf16=False,
+                recipe=Recipe(batch_size=8, matryoshka_dims=(8,)),
+            ),
         )
         tables.append(model.encode(["the cat"], show_progress_bar=False))
     np.testing.assert_array_equal(tables[0], tables[1])

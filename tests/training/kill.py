@@ -1,0 +1,160 @@
+"""Kill tuning runs at random moments; each must go on from its newest complete checkpoint and end as an unbroken one.
+
+Run a long series by hand: python -m tests.training.kill --kills 30
+"""
+
+import argparse
+import json
+import multiprocessing
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from langchain_rerank_retriever import FaissStore, PooledEmbeddings, RerankRetriever, tune
+from langchain_rerank_retriever.training import encoder_runs
+from langchain_rerank_retriever.training.fit.checkpoint import Checkpoints
+from langchain_rerank_retriever.training.fit.schedule import Schedule
+from langchain_rerank_retriever.training.run_folder import newest_checkpoint
+
+from .conftest import about_animals, animals
+
+STEPS = 60
+CONTEXT = multiprocessing.get_context("forkserver")
+PARTS = ("bi_encoder", "cross_encoder")
+
+
+class Often(Checkpoints):
+    """A checkpoint at nearly every step, so that most kills come in the middle of writing one."""
+
+    def __init__(self, folder: Path, elapsed: Callable[[], float]) -> None:
+        super().__init__(folder, elapsed, every=0.05)
+
+
+def work(model: Path, target: Path, seed: int, log: Path) -> None:
+    """Tune in a process of its own, noting at which step each training run begins."""
+    begun = Schedule.on_train_begin
+
+    def noted(schedule: Schedule, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        begun(schedule, args, state, control, **kwargs)
+        part = Path(args.output_dir).name.partition(".")[0]
+        with log.open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps([part, state.global_step]) + "\n")
+
+    Schedule.on_train_begin = noted  # type: ignore[method-assign]
+    encoder_runs.Checkpoints = Often  # type: ignore[misc]
+    result = tune(
+        animals(),
+        about_animals(),
+        embeddings=str(model),
+        output_dir=target,
+        steps=STEPS,
+        seed=seed,
+        resume=True,
+    )
+    result.retriever.recall.close()
+
+
+def answers(target: Path) -> list[list[str]]:
+    retriever = RerankRetriever.load_local(target, read_only=True)
+    found = [[str(one.id) for one in retriever.invoke(row["query"], k=10)] for row in about_animals()[:10]]
+    retriever.recall.close()
+    return found
+
+
+def run(kills: int, model: Path, folder: Path, say: Callable[[str], None], seed: int = 0) -> Counter[str]:
+    """Kill so many runs.
+
+    Returns:
+        Counts of kills, by what had been done when they came, and of runs that ended.
+    """
+    rng = random.Random(seed)
+    counts: Counter[str] = Counter()
+    number = 0
+    while counts["kills"] < kills:
+        number += 1
+        target = folder / str(number) / "bundle"
+        store = FaissStore.from_documents(animals()[:7], PooledEmbeddings(model))
+        RerankRetriever(store, k=2).save_local(target)
+        counts += _one_run(model, target, number, kills - counts["kills"], rng)
+        counts["runs ended"] += 1
+        unbroken = folder / str(number) / "unbroken"
+        _child(model, unbroken, number, folder / "unused.log").join()
+        if answers(target) != answers(unbroken):
+            raise AssertionError(f"run {number} ended otherwise than an unbroken one (seed {seed})")
+        say(f"{dict(counts)}")
+    return counts
+
+
+def _one_run(model: Path, target: Path, seed: int, kills: int, rng: random.Random) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    log = target.parent / "steps.log"
+    work_folder = target.parent / f".{target.name}.tuning"
+    while True:
+        kept = {part: newest_checkpoint(work_folder / f"{part}.steps") for part in PARTS}
+        log.write_text("", encoding="utf-8")
+        child = _child(model, target, seed, log)
+        child.join(timeout=rng.uniform(0.5, 12.0) if counts["kills"] < kills else None)
+        _check_resumed(log, kept)
+        if child.exitcode is not None:
+            if child.exitcode != 0:
+                raise AssertionError(f"a run ended with exit code {child.exitcode}")
+            return counts
+        child.kill()
+        child.join()
+        if child.exitcode != -signal.SIGKILL:
+            return counts  # it ended just before
+        counts["kills"] += 1
+        done = [part for part in PARTS if (work_folder / part).is_dir()]
+        counts[f"killed with {len(done)} encoders done"] += 1
+        # What was there before opens as ever, until the new bundle is complete.
+        retriever = RerankRetriever.load_local(target, read_only=True)
+        if len(retriever.recall) != (7 if retriever.report is None else 60):
+            raise AssertionError("the bundle is neither the earlier one nor the new one")
+        counts["the earlier bundle" if retriever.report is None else "the new bundle"] += 1
+        retriever.recall.close()
+
+
+def _check_resumed(log: Path, kept: dict[str, Path | None]) -> None:
+    for line in log.read_text(encoding="utf-8").splitlines():
+        part, step = json.loads(line)
+        newest = kept.get(part)
+        expected = 0 if newest is None else int(newest.name.rpartition("-")[2])
+        if step != expected:
+            raise AssertionError(
+                f"{part} began at step {step}, its newest complete checkpoint was {expected}"
+            )
+
+
+def _child(model: Path, target: Path, seed: int, log: Path) -> Any:
+    process = CONTEXT.Process(target=work, args=(model, target, seed, log))
+    process.start()
+    return process
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--model", type=Path, help="a small sentence-transformers model")
+    arguments = parser.parse_args()
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        counts = run(
+            arguments.kills,
+            arguments.model,
+            Path(folder),
+            lambda line: sys.stdout.write(f"{line}\n"),
+            arguments.seed,
+        )
+    sys.stdout.write(f"{dict(counts)}, {time.monotonic() - started:.0f} s\n")
+
+
+if __name__ == "__main__":
+    CONTEXT.set_forkserver_preload(["langchain_rerank_retriever.training", "sentence_transformers"])
+    main()
