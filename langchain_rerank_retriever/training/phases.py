@@ -13,6 +13,7 @@ from langchain_rerank_retriever.evaluation import compare
 from langchain_rerank_retriever.evaluation.judge import Judge
 from langchain_rerank_retriever.retriever import RerankRetriever
 from langchain_rerank_retriever.store import FaissStore
+from langchain_rerank_retriever.training.describe import describe
 from langchain_rerank_retriever.training.encoder_runs import EncoderRuns
 from langchain_rerank_retriever.training.fallback import best_untuned
 from langchain_rerank_retriever.training.fit.cross_encoder import LISTS_PER_STEP
@@ -84,6 +85,8 @@ class Tuning:
         """Index, train, index again, re-rank, decide, save."""
         base_store, base = self._index("untuned", encoder)
         self._pair_seconds = self._index_seconds / len(self._inputs.corpus)
+        with self._phases.phase("describe the data"):
+            self._card = describe(self._inputs, base, encoder)
         tuned_encoder = self._train_bi_encoder(encoder, cross_encoder_too=reranker is not None)
         tuned_store, tuned = self._index("tuned", tuned_encoder)
         # Stage two builds on the bi-encoder that is the better one, which may be the untuned one.
@@ -304,6 +307,7 @@ class Tuning:
                 "held_out_queries": held_out,
             },
             comparison=compare(list(evaluations.values()), seed=inputs.seed).to_dict(),
+            data_card=self._card.to_dict(),
             seconds=dict(self._phases.seconds),
             blend_forms=dict(outcome.blend_forms),
             calibration=None if outcome.calibration is None else outcome.calibration.to_dict(),

@@ -10,15 +10,15 @@ from langchain_rerank_retriever.errors import InvalidArgumentError
 from langchain_rerank_retriever.training.fit.schedule import Budget
 
 #: Of the time left for training, the cross-encoder gets most: it starts from nothing and pays most for each step.
-BI_ENCODER_SHARE = 0.27
+BI_ENCODER_SHARE = 0.3
 
 #: Of what is left after the cross-encoder, which leaves that much where the bi-encoder is to learn from it.
 DISTILLATION_SHARE = 0.9
 CROSS_ENCODER_SHARE = 0.7
 
 #: Kept back for fitting the blend, timing queries and writing the bundle.
-CLOSING_SECONDS = 25.0
-CLOSING_SHARE = 0.05
+CLOSING_SECONDS = 15.0
+CLOSING_SHARE = 0.03
 
 #: A model is trained for at least this long, even where indexing has used up the budget.
 LEAST_SECONDS = 3.0

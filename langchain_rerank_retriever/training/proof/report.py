@@ -50,6 +50,7 @@ class TuningReport:
         depth: `fetch_k` of the chosen system, None where it is not known.
         signal: Whether the labels are better than chance, as a dictionary of `Signal`; None where it was not tested.
         warnings: What to know before trusting the figures, in words.
+        data_card: What is in the data, as `DataCard.to_dict`; empty for scored pairs.
     """
 
     systems: Sequence[SystemReport]
@@ -68,6 +69,7 @@ class TuningReport:
     depth: int | None = None
     signal: Mapping[str, Any] | None = None
     warnings: Sequence[str] = ()
+    data_card: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON data."""
