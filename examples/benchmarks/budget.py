@@ -17,8 +17,8 @@ from langchain_rerank_retriever import tune
 
 
 def main(
-    name: str,
-    minutes: list[float],
+    name: Annotated[str, typer.Argument(help="Folder of the data set.")] = "scifact",
+    minutes: Annotated[list[float], typer.Argument(help="Budgets.")] = [3.0, 6.0, 12.0],  # noqa: B006
     data: Annotated[Path, typer.Option(help="Folder of the data sets.")] = DATA,
 ) -> None:
     folder = data / name

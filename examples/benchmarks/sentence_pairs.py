@@ -23,7 +23,7 @@ POOLINGS = ("cls", "mean", "max")
 
 def pairs(folder: Path, split: str) -> list[dict[str, Any]]:
     with (folder / "pairs.tsv").open(encoding="utf-8", newline="") as lines:
-        found = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_MINIMAL))
+        found = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
     return [
         {"sentence1": row["sentence1"], "sentence2": row["sentence2"], "score": float(row["score"])}
         for row in found
@@ -62,11 +62,8 @@ def main(
 
 
 def _correlations(model: Any, rows: list[dict[str, Any]]) -> dict[str, float]:
-    from langchain_rerank_retriever.training.fit.sentence_pairs import correlations
-
-    return correlations(
-        model, *([row[column] for row in rows] for column in ("sentence1", "sentence2", "score"))
-    )
+    first, second, scores = ([row[column] for row in rows] for column in ("sentence1", "sentence2", "score"))
+    return correlations(cosines(model, first, second), scores)
 
 
 if __name__ == "__main__":
