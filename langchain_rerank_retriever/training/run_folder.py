@@ -12,6 +12,7 @@ A part or checkpoint counts only when it is whole: it is written under another n
 renamed. The manifest has the size and hash of every file, so what a disk has damaged since is done anew.
 """
 
+import errno
 import hashlib
 import json
 import shutil
@@ -25,6 +26,10 @@ from filelock import FileLock, Timeout
 
 from langchain_rerank_retriever.errors import InvalidArgumentError, StorageError
 from langchain_rerank_retriever.files import move_into_place, scratch_folder, sync
+
+#: A disk that is full, over quota, over a limit of file size, broken or read-only; how safetensors and torch say it.
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+_DISK_WORDS = ("os error", "PytorchStreamWriter")
 
 MANIFEST = "complete.json"
 IDENTITY = "run.json"
@@ -106,10 +111,13 @@ class RunFolder:
 
         Yields:
             The folder for its files and a dictionary for its facts; `elapsed` must be among these.
+
+        Raises:
+            StorageError: If the disk is full or broken.
         """
         target = self.path(name)
         shutil.rmtree(target, ignore_errors=True)
-        with scratch_folder(target) as scratch:
+        with _disk_errors(self.folder), scratch_folder(target) as scratch:
             part = Part(scratch, {})
             yield part
             seal(part.folder, target, part.facts)
@@ -160,6 +168,23 @@ def newest_checkpoint(folder: Path) -> Path | None:
     """Return the newest checkpoint that is whole; None where there is none."""
     numbered = [(int(path.name.rpartition("-")[2]), path) for path in folder.glob("step-*")]
     return next((path for _, path in sorted(numbered, reverse=True) if facts_of(path) is not None), None)
+
+
+@contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    """Tell what the libraries that write models and checkpoints say of a disk as one error of ours."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        known = isinstance(error, OSError) and not isinstance(error, StorageError) and error.errno in _DISK
+        if not known and not any(words in str(error) for words in _DISK_WORDS):
+            raise
+        raise StorageError(
+            f"What this run has done cannot be written to {folder}: {error}. Make room on that disk, then call tune "
+            "with resume=True to go on."
+        ) from error
 
 
 def _described(file: Path) -> dict[str, Any]:

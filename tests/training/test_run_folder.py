@@ -1,5 +1,6 @@
 """What is left of a killed run: only what is whole counts."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 
 from langchain_rerank_retriever.errors import InvalidArgumentError, StorageError
 from langchain_rerank_retriever.training.run_folder import (
@@ -157,3 +159,35 @@ def test_the_newest_whole_checkpoint(tmp_path: Path) -> None:
     assert newest_checkpoint(tmp_path) == tmp_path / "step-100"
     (tmp_path / "step-100" / "x").write_text("y")
     assert newest_checkpoint(tmp_path) == tmp_path / "step-10"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), True),
+        (SafetensorError("I/O error: No space left on device (os error 28)"), True),
+        (
+            RuntimeError("[enforce fail at inline_container.cc:672] PytorchStreamWriter failed writing file"),
+            True,
+        ),
+        (OSError(errno.ENOENT, "no such model"), False),
+        (RuntimeError("a loss of its own"), False),
+        (StorageError("already told"), False),
+    ],
+)
+def test_a_full_disk_is_told(error: Exception, told: bool, tmp_path: Path) -> None:
+    killed_run(tmp_path / "bundle")
+    with (
+        pytest.raises((StorageError, type(error))) as caught,
+        run_folder(tmp_path / "bundle", IDENTITY, resume=True) as run,
+        run.writing("b"),
+    ):
+        raise error
+    if told:
+        assert isinstance(caught.value, StorageError)
+        assert "resume=True" in str(caught.value)
+    else:
+        assert caught.value is error
+    with run_folder(tmp_path / "bundle", IDENTITY, resume=True) as run:
+        assert run.facts("a") is not None
+        assert run.facts("b") is None

@@ -2,6 +2,8 @@
 
 import copy
 import json
+import resource
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +23,11 @@ from langchain_rerank_retriever.errors import (
     StorageError,
 )
 from langchain_rerank_retriever.training import Recipe, TuningResult, phases
-from langchain_rerank_retriever.training.fit import encoders
+from langchain_rerank_retriever.training.fit import encoders, sentence_pairs
+from langchain_rerank_retriever.training.fit.schedule import Schedule
 from langchain_rerank_retriever.training.proof.systems import ORDER
 from tests.training.conftest import about_animals, animals
+from tests.training.fit.test_sentence_pairs import evaluator_says, scored
 
 Rows = list[dict[str, Any]]
 
@@ -289,6 +293,183 @@ def test_nothing_harmful_is_promoted(
     values = {system["name"]: system["measures"]["nDCG@10"] for system in data["systems"]}
     assert values[data["chosen"]] >= values["base"]
     result.retriever.recall.close()
+
+
+# ---------------------------------------------------------------- ended early, killed, resumed
+
+
+def test_ctrl_c_keeps_what_was_learned(
+    documents: list[Document],
+    questions: Rows,
+    bi_encoder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended = Schedule.on_step_end
+
+    def pressed(schedule: Schedule, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        if state.global_step == 2:
+            signal.raise_signal(signal.SIGINT)
+        return ended(schedule, args, state, control, **kwargs)
+
+    monkeypatch.setattr(Schedule, "on_step_end", pressed)
+    result = tune(documents, questions, embeddings=bi_encoder, output_dir=tmp_path / "bundle", steps=50)
+    data = check_report(result)
+    only_the_bundle(tmp_path)
+    assert data["training"]["bi_encoder"]["steps"] == 2
+    assert data["training"]["bi_encoder"]["ended_early"]
+    assert "cross_encoder" not in data["training"]
+    assert "tuned" in [system["name"] for system in data["systems"]]
+    result.retriever.recall.close()
+
+
+def test_a_run_is_resumed_only_by_one_of_the_same(
+    documents: list[Document],
+    questions: Rows,
+    bi_encoder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("the power is gone")
+
+    arguments: dict[str, Any] = {"embeddings": bi_encoder, "output_dir": tmp_path / "bundle", "steps": 1}
+    monkeypatch.setattr(phases.Tuning, "_rerank", fail)
+    with pytest.raises(RuntimeError, match="the power is gone"):
+        tune(documents, questions[:30], **arguments)
+    for changed, named in (
+        ({"documents": documents[:-1]}, "documents"),
+        ({"training_data": questions[:29]}, "dev data, training data|training data"),
+        ({"seed": 3}, "seed"),
+        ({"steps": 2}, "budget"),
+        ({"recipe": Recipe(batch_size=8)}, "recipe"),
+        ({"reranker": None}, "reranker"),
+    ):
+        given = {"documents": documents, "training_data": questions[:30], **arguments, **changed}
+        with pytest.raises(InvalidArgumentError, match=f"had other .*({named}).*resume=False"):
+            tune(given.pop("documents"), given.pop("training_data"), resume=True, **given)
+
+
+def test_a_disk_that_fills_up(
+    documents: list[Document], questions: Rows, bi_encoder: Path, tmp_path: Path
+) -> None:
+    """No file may grow beyond two megabytes, so the store can be written and no model can."""
+    target = tmp_path / "bundle"
+    store = FaissStore.from_documents(documents[:5], PooledEmbeddings(bi_encoder), path=None)
+    RerankRetriever(store, k=2).save_local(target)
+    arguments: dict[str, Any] = {"embeddings": bi_encoder, "output_dir": target, "steps": 2}
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, before[1]))
+    try:
+        with pytest.raises(StorageError, match=r"resume=True to go on"):
+            tune(documents, questions[:30], **arguments)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert len(RerankRetriever.load_local(target, read_only=True).recall) == 5
+    result = tune(documents, questions[:30], resume=True, **arguments)
+    assert len(result.retriever.recall) == 60
+    result.retriever.recall.close()
+    only_the_bundle(tmp_path)
+
+
+def test_hardly_any_time(
+    documents: list[Document], questions: Rows, bi_encoder: Path, tmp_path: Path
+) -> None:
+    result = tune(documents, questions[:30], embeddings=bi_encoder, output_dir=tmp_path / "b", minutes=0.1)
+    check_report(result)
+    assert result.report.training["bi_encoder"]["steps"] >= 1
+    result.retriever.recall.close()
+
+
+def test_a_recipe_and_epochs(
+    documents: list[Document], questions: Rows, bi_encoder: Path, tmp_path: Path
+) -> None:
+    recipe = Recipe(batch_size=16, cross_encoder_loss="bce", distill="kl", false_negatives="margin")
+    result = tune(
+        documents, questions, embeddings=bi_encoder, output_dir=tmp_path / "b", epochs=1, recipe=recipe
+    )
+    training = check_report(result)["training"]
+    assert training["bi_encoder"]["steps"] == 7  # 104 pairs, 16 a step
+    assert training["cross_encoder"]["steps"] == 26  # 104 queries, 4 a step
+    assert training["distilled_bi_encoder"]["steps"] >= 1
+    assert training["hard_negatives"]["queries"] == 104
+    assert training["hard_negatives"]["known_positives"] > 0
+    result.retriever.recall.close()
+
+
+def test_the_data_card_is_in_the_report(tuned: Run) -> None:
+    card = tuned.result.report.to_dict()["data_card"]
+    assert (card["documents"], card["queries"], card["held_out_queries"]) == (60, 104, 26)
+    assert card["positives"] == [1, 1.0, 1]
+    assert card["truncation"]["limit"] == 128
+    assert card["truncation"]["documents"] == 0
+    assert card["doubtful_positives"]["count"] == 0
+
+
+# ---------------------------------------------------------------- scored sentence pairs
+
+
+def scored_rows(count: int = 200) -> Rows:
+    first, second, scores = scored(count)
+    return [
+        {"sentence1": one, "sentence2": other, "score": score}
+        for one, other, score in zip(first, second, scores, strict=True)
+    ]
+
+
+def test_scored_pairs(
+    documents: list[Document], language_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sentence_pairs, "LEARNING_RATE", 3e-3)  # so small a model bears it
+    test = scored_rows(300)[200:]
+    encoder = PooledEmbeddings(language_model, pooling="max")
+    result = tune(
+        documents,
+        scored_rows(),
+        held_out=test,
+        embeddings=encoder,
+        output_dir=tmp_path / "bundle",
+        steps=60,
+        score_range=(0, 5),
+    )
+    only_the_bundle(tmp_path)
+    data = json.loads(json.dumps(result.report.to_dict(), allow_nan=False))
+    columns = [[row[name] for row in test] for name in ("sentence1", "sentence2", "score")]
+    assert data["chosen"] == "tuned"
+    assert data["held_out_queries"] == 100
+    tuned_encoder = result.retriever.recall.embeddings
+    for system, one in zip(data["systems"], (encoder, tuned_encoder), strict=True):
+        expected = evaluator_says(one.load_trainable(), *columns)
+        assert system["measures"] == pytest.approx(expected, abs=0.01)
+    assert data["systems"][1]["measures"]["Spearman"] > data["systems"][0]["measures"]["Spearman"] + 0.1
+    assert len(result.retriever.recall) == 60
+    result.retriever.recall.close()
+    assert len(RerankRetriever.load_local(tmp_path / "bundle", read_only=True).recall) == 60
+
+
+def test_scored_pairs_without_documents_or_gain(bi_encoder: Path, tmp_path: Path) -> None:
+    rows = scored_rows(60)
+    rng = np.random.default_rng(0)
+    shuffled = [{**row, "score": float(rng.random())} for row in rows]
+    result = tune([], shuffled, embeddings=bi_encoder, output_dir=tmp_path / "bundle", steps=1)
+    assert result.report.systems[0].name == "base"
+    assert len(result.retriever.recall) == 0
+    if result.report.chosen == "base":
+        assert "Nothing was promoted" in result.report.verdict
+    result.retriever.recall.close()
+
+
+def test_scored_pairs_train_no_cross_encoder(bi_encoder: Path, cross_encoder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgumentError, match="train the bi-encoder alone; expected reranker=None"):
+        tune(
+            [],
+            scored_rows(20),
+            embeddings=bi_encoder,
+            reranker=str(cross_encoder),
+            output_dir=tmp_path / "bundle",
+            score_range=(0, 5),
+        )
+    assert list(tmp_path.iterdir()) == []
 
 
 # ---------------------------------------------------------------- bad input

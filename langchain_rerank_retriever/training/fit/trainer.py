@@ -9,7 +9,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from langchain_rerank_retriever.errors import StorageError
 from langchain_rerank_retriever.runtime.select import bfloat16_is_faster
 from langchain_rerank_retriever.training.fit.checkpoint import Checkpointing, Checkpoints
 from langchain_rerank_retriever.training.fit.recipe import DEFAULT_RECIPE, Recipe
@@ -161,9 +160,6 @@ def run(trainer: Any, schedule: Schedule, checkpoints: Checkpoints | None = None
         trainer: A transformers trainer. Its model is trained in place.
         schedule: The budget and whom to tell.
         checkpoints: Where checkpoints are kept; training goes on from the newest whole one. None keeps none.
-
-    Raises:
-        StorageError: If a checkpoint cannot be written.
     """
     from torch.optim.lr_scheduler import LambdaLR
     from transformers.trainer_callback import PrinterCallback
@@ -179,26 +175,6 @@ def run(trainer: Any, schedule: Schedule, checkpoints: Checkpoints | None = None
     if newest is not None:
         facts = newest[1]
         schedule.go_on(replace(schedule.budget, seconds=facts["budget_seconds"]), facts["spent_seconds"])
-    with _storage_errors(checkpoints):
-        result = trainer.train(resume_from_checkpoint=None if newest is None else str(newest[0]))
+    result = trainer.train(resume_from_checkpoint=None if newest is None else str(newest[0]))
     trainer.model.eval()
     return Fitted(int(result.global_step), float(result.training_loss))
-
-
-@contextmanager
-def _storage_errors(checkpoints: Checkpoints | None) -> Iterator[None]:
-    """Tell what the three libraries that write a checkpoint say of a full disk as an error of ours."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except (OSError, SafetensorError, RuntimeError) as error:
-        # torch's own writer knows no OSError.
-        if checkpoints is None or (
-            isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error)
-        ):
-            raise
-        raise StorageError(
-            f"A checkpoint could not be written to {checkpoints.folder}: {error}. Free some space on that disk, "
-            "then call tune with resume=True to go on from the one before."
-        ) from error

@@ -15,11 +15,9 @@ from sentence_transformers import (
 from sentence_transformers.base.sampler import BatchSamplers
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
-from langchain_rerank_retriever.errors import StorageError
-from langchain_rerank_retriever.training.fit.checkpoint import Checkpointing, Checkpoints
+from langchain_rerank_retriever.training.fit.checkpoint import Checkpoints
 from langchain_rerank_retriever.training.fit.schedule import Budget, Schedule
 from langchain_rerank_retriever.training.fit.trainer import Fitted, common_arguments, run, without_model_card
-from langchain_rerank_retriever.training.run_folder import facts_of
 
 WORDS = ("cat", "dog", "bee", "fish", "bird", "horse", "snake", "whale")
 
@@ -115,19 +113,3 @@ def test_none_is_written_before_it_is_time(bi_encoder: Path, tmp_path: Path) -> 
     kept = checkpoints_in(tmp_path, every=3600.0)
     train(bi_encoder, kept, nothing)
     assert kept.newest() is None
-
-
-def test_a_full_disk_is_told(bi_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = checkpoints_in(tmp_path)
-    with pytest.raises(Killed):
-        train(bi_encoder, kept, kill_at(4))
-
-    def full(*_: Any, **__: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Checkpointing, "on_save", full)
-    with pytest.raises(StorageError, match=r"No space left.*resume=True"):
-        train(bi_encoder, kept, nothing)
-    newest = kept.newest()
-    assert newest is not None
-    assert facts_of(newest[0]) is not None
