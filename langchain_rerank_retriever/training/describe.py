@@ -43,8 +43,10 @@ def describe(inputs: Inputs, recalled: Tables, encoder: PooledEmbeddings) -> Dat
 
 
 def _token_counts(texts: list[str], encoder: PooledEmbeddings) -> list[int] | None:
+    if len(texts) > MOST_COUNTED:
+        return None
     tokenizer = getattr(encoder.load_trainable()[0], "tokenizer", None)
-    if len(texts) > MOST_COUNTED or not callable(tokenizer):
+    if not callable(tokenizer):
         return None
     counts: list[int] = []
     for start in range(0, len(texts), COUNTED_AT_ONCE):

@@ -77,3 +77,5 @@ class EncoderRuns:
             part.facts.update(
                 seconds=round(monotonic() - started, 1), ended_early=stopped(), elapsed=self._plan.elapsed
             )
+        # Pressed while the part was being written, it is for what comes next.
+        self.ended_early |= stopped()

@@ -1,7 +1,6 @@
 """What a run tunes, as hashes: a killed run is resumed only by one of the same."""
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -35,10 +34,7 @@ def identity_of(
 
 
 def _documents(documents: Iterable[Document]) -> str:
-    return _hash(
-        json.dumps([one.id, one.page_content, one.metadata], sort_keys=True, default=repr)
-        for one in documents
-    )
+    return _hash(repr((one.id, one.page_content, one.metadata)) for one in documents)
 
 
 def _hash(texts: Iterable[str]) -> str:

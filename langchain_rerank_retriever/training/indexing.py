@@ -5,14 +5,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 from langchain_core.documents import Document
 
+from langchain_rerank_retriever.recall.store import StoreRecall
 from langchain_rerank_retriever.store import FaissStore
+from langchain_rerank_retriever.training.fit.queries import AskedStore
 from langchain_rerank_retriever.training.progress import Update
-from langchain_rerank_retriever.training.proof.stages import StageTable, recall_table
+from langchain_rerank_retriever.training.proof.stages import StageTable, table_of
 
 #: Documents handed to the store at once: enough to fill batches sorted by length, few enough to show progress.
 INDEX_CHUNK = 512
 
-#: Queries asked at once, so that they share the model's batches.
+#: Queries that are searched for at once.
 QUERIES_AT_ONCE = 8
 
 
@@ -24,12 +26,12 @@ def fill_store(store: FaissStore, documents: Sequence[Document], update: Update)
 
 
 def recall_tables(store: FaissStore, queries: dict[str, str], update: Update) -> dict[str, StageTable]:
-    """Recall the candidates of many queries."""
+    """Recall the candidates of many queries; the same ones in every run."""
+    source = StoreRecall(AskedStore(store, list(queries.values())))  # type: ignore[arg-type]
     tables: dict[str, StageTable] = {}
     with ThreadPoolExecutor(QUERIES_AT_ONCE) as pool:
-        for key, table in zip(
-            queries, pool.map(lambda q: recall_table(store, q), queries.values()), strict=True
-        ):
+        found = pool.map(lambda query: table_of(source, query), queries.values())
+        for key, table in zip(queries, found, strict=True):
             tables[key] = table
             update(len(tables) / len(queries))
     return tables

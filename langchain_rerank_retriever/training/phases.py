@@ -2,7 +2,6 @@
 
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -10,13 +9,12 @@ from typing import Any
 from langchain_rerank_retriever.cross_encoder import CrossEncoderScorer
 from langchain_rerank_retriever.embeddings import PooledEmbeddings
 from langchain_rerank_retriever.evaluation import compare
-from langchain_rerank_retriever.evaluation.judge import Judge
 from langchain_rerank_retriever.retriever import RerankRetriever
 from langchain_rerank_retriever.store import FaissStore
 from langchain_rerank_retriever.training.describe import describe
 from langchain_rerank_retriever.training.encoder_runs import EncoderRuns
-from langchain_rerank_retriever.training.fallback import best_untuned
 from langchain_rerank_retriever.training.fit.cross_encoder import LISTS_PER_STEP
+from langchain_rerank_retriever.training.fit.distil import LISTS_PER_STEP as LISTS_PER_DISTILLATION_STEP
 from langchain_rerank_retriever.training.fit.encoders import (
     distil,
     lists_for,
@@ -27,20 +25,15 @@ from langchain_rerank_retriever.training.fit.mining import Mined
 from langchain_rerank_retriever.training.fit.schedule import Budget
 from langchain_rerank_retriever.training.fit.trainer import Fitted, Training
 from langchain_rerank_retriever.training.indexing import fill_store, recall_tables
-from langchain_rerank_retriever.training.inputs import DEV, TEST, Inputs, part
-from langchain_rerank_retriever.training.plan import Plan, scoring_seconds
+from langchain_rerank_retriever.training.inputs import DEV, Inputs, part
+from langchain_rerank_retriever.training.judging import Judging
+from langchain_rerank_retriever.training.plan import Plan
 from langchain_rerank_retriever.training.progress import Phases
-from langchain_rerank_retriever.training.proof.decide import Fusion, Outcome, decide
-from langchain_rerank_retriever.training.proof.fit_blend import LEAST_QUERIES, MEASURE, Tables, fit_fusion
-from langchain_rerank_retriever.training.proof.promote import promote
+from langchain_rerank_retriever.training.proof.decide import Fusion, Outcome
+from langchain_rerank_retriever.training.proof.fit_blend import LEAST_QUERIES, Tables, fit_fusion
 from langchain_rerank_retriever.training.proof.report import SystemReport, TuningReport, verdict
-from langchain_rerank_retriever.training.proof.stages import StageTable, System, served_order, with_rerank
-from langchain_rerank_retriever.training.proof.systems import BASE, TUNED, HeldOut
 from langchain_rerank_retriever.training.run_folder import RunFolder
 from langchain_rerank_retriever.training.shipping import Parts, latency
-
-#: Pairs scored to find out how long scoring takes: two or three batches.
-TIMED_PAIRS = 64
 
 BI_ENCODER, NEGATIVES, CROSS_ENCODER = "bi_encoder", "hard_negatives", "cross_encoder"
 DISTILLED = "distilled_bi_encoder"
@@ -77,30 +70,36 @@ class Tuning:
         self._opened = opened
         self._runs = EncoderRuns(run, plan, phases, inputs.recipe, inputs.seed)
         self._texts, self._queries = inputs.texts, inputs.queries
-        #: Seconds of indexing all documents and of scoring a pair: estimates for sharing out the time.
-        self._index_seconds = self._pair_seconds = 0.0
-        self._within = float("inf")
+        self._judging = Judging(inputs, plan, phases)
+        self._index_seconds = 0.0
 
     def go(self, encoder: PooledEmbeddings, reranker: Any, target: Path) -> TuningResult:
         """Index, train, index again, re-rank, decide, save."""
         base_store, base = self._index("untuned", encoder)
-        self._pair_seconds = self._index_seconds / len(self._inputs.corpus)
+        # Reading a pair takes about as long as reading a document, where no cross-encoder is there to be timed.
+        self._judging.expect(self._index_seconds / len(self._inputs.corpus))
+        if isinstance(reranker, CrossEncoderScorer):
+            self._judging.time(reranker, base)
         with self._phases.phase("describe the data"):
             self._card = describe(self._inputs, base, encoder)
         tuned_encoder = self._train_bi_encoder(encoder, cross_encoder_too=reranker is not None)
         tuned_store, tuned = self._index("tuned", tuned_encoder)
         # Stage two builds on the bi-encoder that is the better one, which may be the untuned one.
-        store, serving = (tuned_store, tuned) if self._gained(base, tuned) else (base_store, base)
+        better = self._judging.gained(base, tuned)
+        store, serving = (tuned_store, tuned) if better else (base_store, base)
         fusion = fit_fusion(part(serving, DEV), self._inputs.dev.qrels)
         scorer = None
         if reranker is not None and not self._runs.ended_early:
             scorer = self._train_cross_encoder(reranker, store, fusion)
-            if self._inputs.recipe.distill is not None and not self._runs.ended_early:
-                store, serving = self._distil(tuned_encoder, scorer, (store, serving))
+            distilled = self._distil(tuned_encoder, scorer, serving)
+            if distilled is not None:
+                tuned_store, tuned = store, serving = distilled
                 fusion = fit_fusion(part(serving, DEV), self._inputs.dev.qrels)
-            serving = self._rerank(serving, scorer, fusion)
+            serving = self._judging.rerank(serving, scorer, fusion)
         parts = Parts(base_store, tuned_store, store, scorer)
-        outcome = self._decide((base, tuned, serving), encoder, reranked=scorer is not None, fusion=fusion)
+        outcome = self._judging.decide(
+            (base, tuned, serving), encoder, reranked=scorer is not None, fusion=fusion
+        )
         return self._ship(parts, outcome, target)
 
     # -- indexing ----------------------------------------------------------------------------------------------
@@ -108,13 +107,15 @@ class Tuning:
     def _index(self, label: str, encoder: PooledEmbeddings) -> tuple[FaissStore, Tables]:
         with self._phases.phase(f"index, {label}") as update:
             store = self._opened.enter_context(FaissStore(encoder, path=self._run.path(label)))
-            started = monotonic()
+            started, already = monotonic(), len(store)
             fill_store(store, list(self._inputs.corpus.values()), update)
         timed = self._run.facts(f"{label}.timed")
         if timed is None:
             # Noted, because a run that goes on from this one finds the documents indexed and has nothing to time.
+            added = max(1, len(store) - already)
+            seconds = (monotonic() - started) * len(store) / added
             with self._run.writing(f"{label}.timed") as part_:
-                part_.facts.update(seconds=monotonic() - started, elapsed=self._plan.elapsed)
+                part_.facts.update(seconds=seconds, elapsed=self._plan.elapsed)
             timed = part_.facts
         self._index_seconds = timed["seconds"]
         with self._phases.phase(f"recall, {label}") as update:
@@ -124,9 +125,9 @@ class Tuning:
 
     def _train_bi_encoder(self, encoder: PooledEmbeddings, *, cross_encoder_too: bool) -> PooledEmbeddings:
         def budget() -> Budget:
-            needed = self._index_seconds + self._seconds("recall, untuned")
+            needed = self._indexing_again()
             if cross_encoder_too:
-                needed += self._scoring_seconds()
+                needed += self._after_cross_encoder()
             pairs = sum(len(self._inputs.train.positives(key)) for key in self._inputs.train.queries)
             return self._plan.bi_encoder(
                 epoch_steps=pairs / self._inputs.recipe.batch_size,
@@ -154,9 +155,18 @@ class Tuning:
     def _cross_encoder_budget(self) -> Budget:
         return self._plan.cross_encoder(
             epoch_steps=len(self._inputs.train.queries) / LISTS_PER_STEP,
-            still_needed=self._scoring_seconds(),
+            still_needed=self._after_cross_encoder(),
             distillation_too=self._inputs.recipe.distill is not None,
         )
+
+    def _indexing_again(self) -> float:
+        """Seconds of indexing with a bi-encoder that has just been trained, and of asking all held-out queries."""
+        return self._index_seconds + self._phases.seconds["recall, untuned"]
+
+    def _after_cross_encoder(self) -> float:
+        """Seconds that are needed when the cross-encoder is trained."""
+        distilled = self._inputs.recipe.distill is not None
+        return self._judging.seconds() + (self._indexing_again() if distilled else 0.0)
 
     def _mine(self, reranker: Any, store: FaissStore, fusion: Fusion) -> Mined:
         if self._run.facts(NEGATIVES) is None:
@@ -180,100 +190,33 @@ class Tuning:
         return mined
 
     def _distil(
-        self, encoder: PooledEmbeddings, scorer: CrossEncoderScorer, serving: tuple[FaissStore, Tables]
-    ) -> tuple[FaissStore, Tables]:
-        """Train the bi-encoder further, to agree with the cross-encoder, and keep what came of it where it gained."""
+        self, encoder: PooledEmbeddings, scorer: CrossEncoderScorer, serving: Tables
+    ) -> tuple[FaissStore, Tables] | None:
+        """Where the recipe says so, train the bi-encoder further, to agree with the cross-encoder.
+
+        Returns:
+            Its store and what it recalls; None where it was not trained, or did not gain on what serves.
+        """
+        if self._inputs.recipe.distill is None or self._runs.ended_early:
+            return None
         mined = Mined.load(self._run.path(NEGATIVES))
 
         def budget() -> Budget:
             return self._plan.distillation(
-                epoch_steps=len(mined.lists) / LISTS_PER_STEP,
-                still_needed=self._scoring_seconds() + self._index_seconds,
+                epoch_steps=len(self._inputs.train.queries) / LISTS_PER_DISTILLATION_STEP,
+                still_needed=self._after_cross_encoder(),
             )
-
-        def train(training: Training) -> Fitted:
-            return distil(encoder, mined, scorer, training)
 
         if self._run.facts(DISTILLED) is None:
             self._run.forget("distilled")
-        folder = self._runs.train(DISTILLED, budget, train)
+        folder = self._runs.train(
+            DISTILLED, budget, lambda training: distil(encoder, mined, scorer, training)
+        )
         distilled = self._opened.enter_context(PooledEmbeddings(folder))
         store, tables = self._index("distilled", distilled)
-        gained = self._gained(serving[1], tables)
+        gained = self._judging.gained(serving, tables)
         self._runs.report[DISTILLED]["kept"] = gained
-        return (store, tables) if gained else serving
-
-    # -- judging -----------------------------------------------------------------------------------------------
-
-    def _rerank(self, tables: Tables, scorer: CrossEncoderScorer, fusion: Fusion) -> dict[str, StageTable]:
-        reranked: dict[str, StageTable] = {}
-        with self._phases.phase("re-rank held-out queries") as update:
-            self._pair_seconds = self._timed(scorer, tables)
-            self._within = self._plan.left()
-            depth = self._depth()
-            recalls = (System("", depth=depth), System("", mode="hybrid", depth=depth, fusion=fusion))
-            for key, table in tables.items():
-                query = self._queries[key]
-                reranked[key] = with_rerank(table, query, self._texts, scorer.score, recalls)
-                update(len(reranked) / len(tables))
-        return reranked
-
-    def _timed(self, scorer: CrossEncoderScorer, tables: Tables) -> float:
-        """Measure what scoring a pair takes."""
-        pairs = [
-            (self._queries[key], self._texts[one]) for key, table in tables.items() for one in table.ids[:4]
-        ][:TIMED_PAIRS]
-        if not pairs:
-            return 0.0
-        scorer.score(pairs[:8])  # the first batch pays for setting up
-        started = monotonic()
-        scorer.score(pairs)
-        return (monotonic() - started) / len(pairs)
-
-    def _seconds(self, phase: str) -> float:
-        return self._phases.seconds[phase]
-
-    def _depth(self) -> int:
-        return self._plan.judged_depth(
-            queries=len(self._queries), pair_seconds=self._pair_seconds, within=self._within
-        )
-
-    def _scoring_seconds(self) -> float:
-        return scoring_seconds(len(self._queries), self._depth(), self._pair_seconds)
-
-    def _gained(self, before: Tables, after: Tables) -> bool:
-        """Tell whether training the bi-encoder helped its own recall, by the rule for all promotions."""
-        judge = Judge(self._inputs.dev.qrels, (MEASURE,))
-        values = {}
-        for name, tables in ((BASE, before), (TUNED, after)):
-            orders = {key: served_order(table, System(name)) for key, table in part(tables, DEV).items()}
-            values[name] = judge(orders).per_query[MEASURE]
-        return promote(values, (BASE, TUNED), seed=self._inputs.seed)[0] == TUNED
-
-    def _decide(
-        self,
-        tables: tuple[Tables, Tables, Tables],
-        encoder: PooledEmbeddings,
-        *,
-        reranked: bool,
-        fusion: Fusion,
-    ) -> Outcome:
-        dev = HeldOut(self._inputs.dev.qrels, *(part(one, DEV) for one in tables))
-        test = None
-        if self._inputs.test is not None:
-            test = HeldOut(self._inputs.test.qrels, *(part(one, TEST) for one in tables))
-        with self._phases.phase("fit the blend and decide"):
-            return decide(
-                dev,
-                test,
-                depth=self._depth(),
-                reranked=reranked,
-                fusion=fusion,
-                seed=self._inputs.seed,
-                fallback=partial(
-                    best_untuned, list(self._inputs.corpus.values()), encoder, seed=self._inputs.seed
-                ),
-            )
+        return (store, tables) if gained else None
 
     # -- what comes out ----------------------------------------------------------------------------------------
 

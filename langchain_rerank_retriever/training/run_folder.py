@@ -29,7 +29,7 @@ from langchain_rerank_retriever.files import move_into_place, scratch_folder, sy
 
 #: A disk that is full, over quota, over a limit of file size, broken or read-only; how safetensors and torch say it.
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
-_DISK_WORDS = ("os error", "PytorchStreamWriter")
+_DISK_WORDS = (*(f"(os error {number})" for number in _DISK), "PytorchStreamWriter")
 
 MANIFEST = "complete.json"
 IDENTITY = "run.json"
@@ -52,17 +52,22 @@ def run_folder(target: Path, identity: Mapping[str, str], *, resume: bool) -> It
         StorageError: If another process is tuning into the same bundle.
     """
     folder = target.parent / f".{target.name}.tuning"
-    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "run.lock", timeout=0)
     try:
-        with FileLock(folder / "run.lock", timeout=0):
-            _claim(folder, identity, resume=resume)
-            yield RunFolder(folder)
-            _empty(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
     except Timeout as error:
         raise StorageError(
             f"Another process is tuning into {target}. Wait for it, or choose another output_dir."
         ) from error
-    shutil.rmtree(folder, ignore_errors=True)
+    except OSError as error:
+        raise StorageError(f"The work of this run cannot be kept in {folder}: {error}.") from error
+    try:
+        _claim(folder, identity, resume=resume)
+        yield RunFolder(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        lock.release()
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +231,9 @@ def _sweep(folder: Path) -> None:
 
 
 def _empty(folder: Path) -> None:
+    # First of all what says that the rest is of use.
+    (folder / IDENTITY).unlink(missing_ok=True)
+    sync(folder)
     for entry in folder.iterdir():
         if entry.is_dir():
             shutil.rmtree(entry, ignore_errors=True)

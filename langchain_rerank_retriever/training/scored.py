@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 
 from langchain_core.documents import Document
 
@@ -21,9 +22,10 @@ from langchain_rerank_retriever.training.progress import Phases
 from langchain_rerank_retriever.training.proof.pairs import PairOutcome, cosines, decide_pairs
 from langchain_rerank_retriever.training.proof.report import SystemReport, TuningReport
 from langchain_rerank_retriever.training.proof.systems import BASE, TUNED
+from langchain_rerank_retriever.training.run_folder import RunFolder
 
-#: Seconds of indexing a document before any is measured, for sharing out the time; a slow CPU's.
-DOCUMENT_SECONDS = 0.03
+#: Texts embedded to find out how long it takes: a few batches.
+TIMED_TEXTS = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +50,22 @@ class PairTuning:
         inputs: Documents and pairs.
         plan: The promised time.
         phases: Times and shows the phases.
+        run: Holds what is made on the way.
         runs: Trains.
         opened: Closes the stores and models that are opened on the way.
     """
 
     def __init__(
-        self, inputs: PairInputs, plan: Plan, phases: Phases, runs: EncoderRuns, opened: ExitStack
+        self,
+        inputs: PairInputs,
+        plan: Plan,
+        phases: Phases,
+        run: RunFolder,
+        runs: EncoderRuns,
+        opened: ExitStack,
     ) -> None:
-        self._inputs, self._plan, self._phases, self._runs, self._opened = inputs, plan, phases, runs, opened
+        self._inputs, self._plan, self._phases = inputs, plan, phases
+        self._run, self._runs, self._opened = run, runs, opened
 
     def go(self, encoder: PooledEmbeddings, target: Path, *, seed: int) -> TuningResult:
         """Train, judge, index with the better one, save."""
@@ -65,7 +75,8 @@ class PairTuning:
             before, after = (cosines(one, held_out.first, held_out.second) for one in (encoder, tuned))
             outcome = decide_pairs(before, after, held_out.scores, seed=seed)
         chosen = tuned if outcome.decision.promoted else encoder
-        store = self._opened.enter_context(FaissStore(chosen))
+        name = f"store, {TUNED if outcome.decision.promoted else BASE}"
+        store = self._opened.enter_context(FaissStore(chosen, path=self._run.path(name)))
         with self._phases.phase("index the documents") as update:
             fill_store(store, list(self._inputs.corpus.values()), update)
         report = self._report(outcome)
@@ -77,10 +88,9 @@ class PairTuning:
         pairs = self._inputs.train
 
         def budget() -> Budget:
-            texts = len(self._inputs.corpus) + 4 * len(self._inputs.held_out)
             return self._plan.bi_encoder(
                 epoch_steps=len(pairs) / self._runs.recipe.batch_size,
-                still_needed=DOCUMENT_SECONDS * texts,
+                still_needed=self._embedding_seconds(encoder),
                 cross_encoder_too=False,
             )
 
@@ -88,6 +98,18 @@ class PairTuning:
             "bi_encoder", budget, lambda training: train_sentence_pairs(encoder, pairs, training)
         )
         return self._opened.enter_context(PooledEmbeddings(folder))
+
+    def _embedding_seconds(self, encoder: PooledEmbeddings) -> float:
+        """Measure what embedding the documents once and the held-out pairs twice will take."""
+        held_out = self._inputs.held_out
+        documents = [document.page_content for document in self._inputs.corpus.values()]
+        total = 0.0
+        for texts, times in ((documents, 1), ([*held_out.first, *held_out.second], 2)):
+            sample = texts[:: max(1, len(texts) // TIMED_TEXTS)][:TIMED_TEXTS]
+            started = monotonic()
+            encoder.encode(sample)
+            total += times * (monotonic() - started) * len(texts) / max(1, len(sample))
+        return total
 
     def _report(self, outcome: PairOutcome) -> TuningReport:
         decision, pairs = outcome.decision, len(self._inputs.held_out)

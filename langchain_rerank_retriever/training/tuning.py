@@ -17,7 +17,7 @@ from langchain_rerank_retriever.training.data.pairs import is_scored_pairs, read
 from langchain_rerank_retriever.training.data.reading import read_training_data
 from langchain_rerank_retriever.training.data.split import split_by_group
 from langchain_rerank_retriever.training.encoder_runs import EncoderRuns
-from langchain_rerank_retriever.training.fit.encoders import check_start
+from langchain_rerank_retriever.training.fit.encoders import check_dimensions, check_start, opened_start
 from langchain_rerank_retriever.training.fit.recipe import DEFAULT_RECIPE, Recipe
 from langchain_rerank_retriever.training.identity import identity_of
 from langchain_rerank_retriever.training.inputs import Inputs
@@ -73,7 +73,8 @@ def tune(  # noqa: PLR0913 - the settings a caller may need, all but two by keyw
         epochs: Instead of minutes: how often each encoder sees its training data.
         seed: Of splitting, drawing and training.
         resume: Go on with a run of the same arguments that was killed, from its newest complete checkpoint; where there
-            is none, start. False starts over.
+            is none, start. False starts over. Adapters (`lora_rank`) keep no checkpoints: what was complete is an
+            encoder then.
         held_out: Data in any of the same forms that only the report's figures come from. None: a fifth of the
             training queries (at most 300, split by `group`) is held out, and whatever is fitted on them is
             cross-fitted.
@@ -94,7 +95,6 @@ def tune(  # noqa: PLR0913 - the settings a caller may need, all but two by keyw
     """
     plan = Plan.of(minutes, steps, epochs, default_minutes=DEFAULT_MINUTES)
     check_start(reranker)
-    _check_recipe(recipe, reranker)
     target = Path(output_dir).resolve()
     bundle.check_target(target)
     run = _Run(
@@ -115,7 +115,10 @@ def tune(  # noqa: PLR0913 - the settings a caller may need, all but two by keyw
     corpus = corpus_of(documents)
     data = read_training_data(training_data, corpus, unknown_passages=unknown_passages)
     corpus |= {str(document.id): document for document in data.added}
-    test = None if held_out is None else read_training_data(held_out, corpus, beir_split="test")
+    test = None
+    if held_out is not None:
+        test = read_training_data(held_out, corpus, unknown_passages=unknown_passages, beir_split="test")
+        corpus |= {str(document.id): document for document in test.added}
     train, dev = split_by_group(data, seed=seed)
     return run.on_queries(Inputs(corpus, train, dev, test, seed, recipe), embeddings)
 
@@ -134,18 +137,28 @@ class _Run:
 
     def on_queries(self, inputs: Inputs, embeddings: Any) -> TuningResult:
         data = {"training data": inputs.train, "dev data": inputs.dev, "held-out data": inputs.test}
-        with self._opened(embeddings, inputs.corpus, data) as (encoder, run, plan, phases, opened):
-            return Tuning(inputs, plan, phases, run, opened).go(encoder, self.reranker, self.target)
+        with opened_start(self.reranker) as reranker:
+            _check_recipe(self.recipe, reranker)
+            with self._opened(embeddings, inputs.corpus, data, reranker) as (
+                encoder,
+                run,
+                plan,
+                phases,
+                opened,
+            ):
+                return Tuning(inputs, plan, phases, run, opened).go(encoder, reranker, self.target)
 
     def on_pairs(self, inputs: PairInputs, embeddings: Any) -> TuningResult:
         data = {"training data": inputs.train, "held-out data": inputs.held_out}
-        with self._opened(embeddings, inputs.corpus, data) as (encoder, run, plan, phases, opened):
+        with self._opened(embeddings, inputs.corpus, data, None) as (encoder, run, plan, phases, opened):
             runs = EncoderRuns(run, plan, phases, self.recipe, self.seed)
-            return PairTuning(inputs, plan, phases, runs, opened).go(encoder, self.target, seed=self.seed)
+            return PairTuning(inputs, plan, phases, run, runs, opened).go(
+                encoder, self.target, seed=self.seed
+            )
 
     @contextmanager
     def _opened(
-        self, embeddings: Any, corpus: Mapping[str, Document], data: Mapping[str, Any]
+        self, embeddings: Any, corpus: Mapping[str, Document], data: Mapping[str, Any], reranker: Any
     ) -> Iterator[tuple[PooledEmbeddings, RunFolder, Plan, Phases, ExitStack]]:
         """Open what a run needs, and close it however the run ends."""
         with ExitStack() as opened:
@@ -159,7 +172,8 @@ class _Run:
                 "seed": self.seed,
                 "version of the package": __version__,
             }
-            identity = identity_of(corpus.values(), data, encoder, self.reranker, settings)
+            check_dimensions(self.recipe, encoder)
+            identity = identity_of(corpus.values(), data, encoder, reranker, settings)
             self.target.parent.mkdir(parents=True, exist_ok=True)
             run = opened.enter_context(run_folder(self.target, identity, resume=self.resume))
             phases = opened.enter_context(Phases(show=self.show_progress))

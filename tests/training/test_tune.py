@@ -222,7 +222,7 @@ def test_passages_are_added_where_asked(
     result.retriever.recall.close()
 
 
-@pytest.mark.parametrize("phase", ["_train_bi_encoder", "_train_cross_encoder", "_rerank", "_report"])
+@pytest.mark.parametrize("phase", ["_train_bi_encoder", "_train_cross_encoder", "_mine", "_report"])
 def test_a_run_that_fails_leaves_the_earlier_bundle(
     phase: str,
     documents: list[Document],
@@ -334,7 +334,7 @@ def test_a_run_is_resumed_only_by_one_of_the_same(
         raise RuntimeError("the power is gone")
 
     arguments: dict[str, Any] = {"embeddings": bi_encoder, "output_dir": tmp_path / "bundle", "steps": 1}
-    monkeypatch.setattr(phases.Tuning, "_rerank", fail)
+    monkeypatch.setattr(phases.Tuning, "_ship", fail)
     with pytest.raises(RuntimeError, match="the power is gone"):
         tune(documents, questions[:30], **arguments)
     for changed, named in (

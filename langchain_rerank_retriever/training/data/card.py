@@ -232,7 +232,7 @@ def _doubtful(parts: Sequence[TrainingData], not_recalled: Collection[tuple[str,
     for query_id, document_id in sorted(set(not_recalled)):
         texts = [
             part.queries[query_id]
-            for part in parts
+            for part in reversed(parts)
             if query_id in part.queries and part.qrels[query_id].get(document_id, 0) > 0
         ]
         if not texts:

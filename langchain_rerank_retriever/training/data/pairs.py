@@ -133,11 +133,10 @@ def split_pairs(pairs: ScoredPairs, *, seed: int) -> tuple[ScoredPairs, ScoredPa
             f"The training data hold {len(pairs)} sentence pairs in {len(members)} group; at least two are needed to "
             "hold one out for judging. Pairs that share sentence1 are one group, unless a column group says otherwise."
         )
-    chosen = draw_held_out(members, seed=seed, most=MOST_HELD_OUT)
-    held_out = frozenset(chosen)
-    return pairs.only([place for place in range(len(pairs)) if place not in held_out]), pairs.only(
-        sorted(chosen)
-    )
+    held_out, unused = draw_held_out(members, seed=seed, most=MOST_HELD_OUT)
+    not_trained_on = {*held_out, *unused}
+    train = [place for place in range(len(pairs)) if place not in not_trained_on]
+    return pairs.only(train), pairs.only(sorted(held_out))
 
 
 def _checked_range(score_range: Any) -> tuple[float, float]:

@@ -36,12 +36,14 @@ def split_by_group(data: TrainingData, *, seed: int) -> tuple[TrainingData, Trai
             f"The training data hold {len(data.queries)} queries in {len(members)} group; at least two different "
             "queries (or groups) are needed to hold one out for judging."
         )
-    held_out = draw_held_out(members, seed=seed, most=MOST_HELD_OUT)
-    chosen = set(held_out)
-    return data.only([key for key in data.queries if key not in chosen]), data.only(held_out)
+    held_out, unused = draw_held_out(members, seed=seed, most=MOST_HELD_OUT)
+    not_trained_on = {*held_out, *unused}
+    return data.only([key for key in data.queries if key not in not_trained_on]), data.only(held_out)
 
 
-def draw_held_out(members: Mapping[str, list[Member]], *, seed: int, most: int) -> list[Member]:
+def draw_held_out(
+    members: Mapping[str, list[Member]], *, seed: int, most: int
+) -> tuple[list[Member], list[Member]]:
     """Draw whole groups until a fifth of the members, or `most` of them, are held out.
 
     Args:
@@ -50,7 +52,8 @@ def draw_held_out(members: Mapping[str, list[Member]], *, seed: int, most: int) 
         most: The largest number to hold out.
 
     Returns:
-        The members that are held out, at least one and never all.
+        The members that are held out, at least one and never all; and those of no use: where every group is larger
+        than what is to be held out, what the smallest has more than `most`.
     """
     names = sorted(members)
     order = [members[names[place]] for place in np.random.default_rng(seed).permutation(len(names))]
@@ -60,4 +63,5 @@ def draw_held_out(members: Mapping[str, list[Member]], *, seed: int, most: int) 
         # A group that is too large is trained on whole.
         if len(held_out) + len(group) <= wanted:
             held_out.extend(group)
-    return held_out or min(order, key=len)
+    smallest = min(order, key=len)
+    return (held_out, []) if held_out else (smallest[:most], smallest[most:])

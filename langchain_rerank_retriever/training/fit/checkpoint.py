@@ -15,6 +15,9 @@ from langchain_rerank_retriever.training.run_folder import facts_of, newest_chec
 #: What a kill may cost. Writing one of a small model takes about a second, so this costs one or two in a hundred.
 CHECKPOINT_SECONDS = 60.0
 
+#: One of a large model takes longer, and is written less often: it never costs more than two in a hundred.
+LEAST_TIMES_ITS_COST = 50.0
+
 #: The trainer's arguments as a pickle; nothing reads it.
 _ARGUMENTS = "training_args.bin"
 
@@ -56,7 +59,8 @@ class Checkpointing(TrainerCallback):
     def __init__(self, checkpoints: Checkpoints, schedule: Schedule) -> None:
         self._checkpoints = checkpoints
         self._schedule = schedule
-        self._last = time.monotonic()
+        self._last = self._asked = time.monotonic()
+        self._cost = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Start the clock; called by the trainer."""
@@ -64,8 +68,10 @@ class Checkpointing(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:  # noqa: ARG002
         """Ask for a checkpoint when it is time; called by the trainer."""
-        if time.monotonic() - self._last >= self._checkpoints.every and not control.should_training_stop:
+        due = max(self._checkpoints.every, LEAST_TIMES_ITS_COST * self._cost)
+        if time.monotonic() - self._last >= due and not control.should_training_stop:
             control.should_save = True
+            self._asked = time.monotonic()
         return control
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
@@ -87,3 +93,4 @@ class Checkpointing(TrainerCallback):
             if one != kept:
                 shutil.rmtree(one, ignore_errors=True)
         self._last = time.monotonic()
+        self._cost = self._last - self._asked

@@ -83,11 +83,13 @@ def distil_bi_encoder(
     if recipe.distill is None:
         raise InvalidArgumentError("Distillation needs Recipe(distill='margin-mse') or 'kl', got None.")
     loss = distillation_loss(model, recipe)
-    taught, left = _ask(teacher, lists, training.budget)
+    started = time.monotonic()
     prompts = _Prompts(query_prompt, document_prompt)
-    labels = _on_the_scale_of(model, taught, prompts)
-    schedule = replace(training, budget=left).schedule()
     without_model_card(model)
+    with cut_short(model, TRAIN_TOKENS):
+        taught = _ask(teacher, lists, training)
+        labels = _on_the_scale_of(model, taught, prompts)
+    schedule = _without(training, time.monotonic() - started).schedule()
     with (
         training.scratch() as scratch,
         cut_short(model, TRAIN_TOKENS),
@@ -125,8 +127,17 @@ class _Prompts:
         return {name: prompt for name, prompt in named.items() if prompt} or None
 
 
-def _ask(teacher: PairScorer, lists: Sequence[PassageList], budget: Budget) -> tuple[Taught, Budget]:
-    """Have the teacher score as many lists as can be trained on, and tell what is left of the budget."""
+def _without(training: Training, spent: float) -> Training:
+    """Take what the teacher took off a budget by the clock; a part of it is left in any case."""
+    if training.budget.seconds is None:
+        return training
+    least = (1.0 - TEACHING_SHARE) * training.budget.seconds / 2
+    return replace(training, budget=Budget(seconds=max(least, training.budget.seconds - spent)))
+
+
+def _ask(teacher: PairScorer, lists: Sequence[PassageList], training: Training) -> Taught:
+    """Have the teacher score as many lists as can be trained on."""
+    budget, stopped = training.budget, training.stopped
     width = max((len(one.passages) for one in lists), default=0)
     whole = [one for one in lists if len(one.passages) == width]
     if width < 2:
@@ -139,14 +150,11 @@ def _ask(teacher: PairScorer, lists: Sequence[PassageList], budget: Budget) -> t
         part = whole[start : start + SCORED_AT_ONCE]
         pairs = [(one.query, text) for one in part for text in one.passages]
         scores.append(teacher.score_pairs(pairs).scores.reshape(len(part), width))
-        if budget.seconds is not None and time.monotonic() - started > TEACHING_SHARE * budget.seconds:
+        late = budget.seconds is not None and time.monotonic() - started > TEACHING_SHARE * budget.seconds
+        if late or (stopped is not None and stopped()):
             break
     table = np.concatenate(scores)
-    left = budget
-    if budget.seconds is not None:
-        spent = time.monotonic() - started
-        left = Budget(seconds=max((1.0 - TEACHING_SHARE) * budget.seconds / 2, budget.seconds - spent))
-    return Taught(whole[: len(table)], table), left
+    return Taught(whole[: len(table)], table)
 
 
 def _on_the_scale_of(model: Any, taught: Taught, prompts: _Prompts) -> FloatArray:

@@ -1,6 +1,7 @@
 """From training data to the two trained encoders, loaded as they will serve."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ from langchain_rerank_retriever.training.progress import Update
 #: More steps a second than training on a few CPU cores takes, so that nothing is mined that will not be trained on;
 #: on a faster machine, lists come again in a second epoch.
 MOST_STEPS_A_SECOND = 3
+
+#: Of the time for the cross-encoder, what finding its negatives may take.
+MINING_SHARE = 0.15
 
 
 def train_bi_encoder(
@@ -89,6 +93,7 @@ def lists_for(
         seed=seed,
         recipe=recipe,
         teacher=teacher,
+        seconds=None if budget.seconds is None else MINING_SHARE * budget.seconds,
         on_progress=on_progress,
     )
 
@@ -97,7 +102,7 @@ def train_cross_encoder(start: Any, bi_encoder_folder: Path, mined: Mined, train
     """Train a cross-encoder.
 
     Args:
-        start: `"warm"`, a `CrossEncoderScorer`, or a model name or folder; see `tune`.
+        start: What `opened_start` found.
         bi_encoder_folder: The tuned bi-encoder, for a warm start.
         mined: Training lists.
         training: How.
@@ -123,18 +128,61 @@ def check_start(start: Any) -> None:
         )
 
 
-def _cross_encoder_to_train(start: Any, bi_encoder_folder: Path) -> tuple[Any, bool]:
+@contextmanager
+def opened_start(start: Any) -> Iterator[CrossEncoderScorer | Path | str | None]:
+    """Find out what a cross-encoder is to start from, before anything else is done.
+
+    Yields:
+        `"warm"` or None as they are, a `CrossEncoderScorer` for the name or folder of a cross-encoder, and the folder
+        of any other model, which gets a new head.
+
+    Raises:
+        ModelLoadError: If a name or folder does not lead to a model.
+        InvalidArgumentError: If it is a cross-encoder with more than one label, which no loss here trains.
+    """
+    if start is None or start == "warm":
+        yield start
+        return
+    with ExitStack() as opened:
+        found: CrossEncoderScorer | Path
+        try:
+            scorer = start if isinstance(start, CrossEncoderScorer) else CrossEncoderScorer(start)
+        except ModelLoadError:
+            # Not a cross-encoder: a language model or a bi-encoder. Where it is no model at all, this says so.
+            found = resolve_folder(start, organization="sentence-transformers")
+        else:
+            if scorer is not start:
+                opened.enter_context(scorer)
+            _check_labels(scorer)
+            found = scorer
+        yield found
+
+
+def _check_labels(scorer: CrossEncoderScorer) -> None:
+    labels = scorer.load_trainable().num_labels
+    if labels != 1:
+        raise InvalidArgumentError(
+            f"reranker: expected a cross-encoder with one label, a relevance, to train; {scorer.model_name} has "
+            f"{labels}. Use it untrained in a RerankRetriever, or train a new head with reranker='warm'."
+        )
+
+
+def check_dimensions(recipe: Recipe, encoder: PooledEmbeddings) -> None:
+    """Refuse dimensions that the bi-encoder does not have.
+
+    Raises:
+        InvalidArgumentError: Saying how many it has.
+    """
+    if max(recipe.matryoshka_dims, default=0) > encoder.dimension:
+        raise InvalidArgumentError(
+            f"matryoshka_dims must be at most {encoder.dimension}, the model's dimension; "
+            f"got {recipe.matryoshka_dims}."
+        )
+
+
+def _cross_encoder_to_train(
+    start: CrossEncoderScorer | Path | str, bi_encoder_folder: Path
+) -> tuple[Any, bool]:
     if isinstance(start, CrossEncoderScorer):
         return start.load_trainable(), False
-    if start == "warm":
-        return warm_start(bi_encoder_folder), True
-    try:
-        scorer = CrossEncoderScorer(start)
-    except ModelLoadError:
-        # Not a cross-encoder: a language model or a bi-encoder, which gets a new head. Where it is no model at all,
-        # this raises the error that says so.
-        return warm_start(resolve_folder(start, organization="sentence-transformers")), True
-    try:
-        return scorer.load_trainable(), False
-    finally:
-        scorer.close()
+    return warm_start(bi_encoder_folder if start == "warm" else Path(start)), True

@@ -4,8 +4,9 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -45,15 +46,22 @@ class Mined:
     counts: dict[str, int]
 
     def save(self, folder: Path) -> None:
-        """Write a file into a folder."""
-        (folder / _FILE).write_text(json.dumps(asdict(self), ensure_ascii=False), encoding="utf-8")
+        """Write a file into a folder; a text that is in many lists is written once."""
+        places: dict[str, int] = {}
+        lists = [
+            [places.setdefault(text, len(places)) for text in (one.query, *one.passages)]
+            for one in self.lists
+        ]
+        data = {"texts": list(places), "lists": lists, "counts": self.counts}
+        (folder / _FILE).write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> "Mined":
         """Read what `save` wrote."""
         data = json.loads((folder / _FILE).read_text(encoding="utf-8"))
-        lists = [PassageList(one["query"], tuple(one["passages"])) for one in data["lists"]]
-        return cls(lists, data["counts"])
+        texts = data["texts"]
+        named = ([texts[place] for place in one] for one in data["lists"])
+        return cls([PassageList(query, tuple(passages)) for query, *passages in named], data["counts"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,7 @@ def mine_lists(
     seed: int,
     recipe: Recipe = DEFAULT_RECIPE,
     teacher: PairScorer | None = None,
+    seconds: float | None = None,
     on_progress: Callable[[float], None] | None = None,
 ) -> Mined:
     """Draw training lists: one relevant passage, hard negatives, random negatives.
@@ -91,6 +100,7 @@ def mine_lists(
         seed: Of the drawing.
         recipe: Which recalled documents are taken for false negatives.
         teacher: Judges for `false_negatives="cross-encoder"`: it scores each recalled document of each query once.
+        seconds: Ask no further queries after so many seconds; lists are then of those that were asked. None: no limit.
         on_progress: Called with the finished share of the recall.
 
     Returns:
@@ -99,6 +109,7 @@ def mine_lists(
     Raises:
         InvalidArgumentError: The recipe needs a teacher and there is none.
     """
+    started = monotonic()
     rng = np.random.default_rng(seed)
     query_ids = [str(key) for key in rng.permutation(sorted(data.queries))][:count]
     asked = AskedStore(store, [data.queries[key] for key in query_ids])
@@ -118,6 +129,10 @@ def mine_lists(
             counts += Counter(recalled=recalled) + pool.dropped
             if on_progress is not None:
                 on_progress(len(pools) / len(query_ids))
+            if seconds is not None and monotonic() - started > seconds:
+                break
+        workers.shutdown(cancel_futures=True)
+    query_ids = query_ids[: len(pools)]
     drawn = _draw(_Lists(data, texts, screen, pools), query_ids, count, rng)
     for one in drawn:
         counts += one.sources

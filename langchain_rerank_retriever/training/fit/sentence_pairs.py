@@ -1,4 +1,4 @@
-"""Train any sentence embedding model on pairs of sentences with a similarity score, and measure it on such pairs."""
+"""Train any sentence embedding model on pairs of sentences with a similarity score."""
 
 from collections.abc import Sequence
 from typing import Any

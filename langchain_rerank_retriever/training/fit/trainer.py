@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -153,6 +153,13 @@ def without_model_card(model: Any) -> None:
     model.save_pretrained = partial(model.save_pretrained, create_model_card=False)
 
 
+def _what_is_left(budget: Budget, facts: dict[str, Any]) -> Budget:
+    """Give a resumed run its old budget, or what there is time for now, where that is less."""
+    if budget.seconds is None:
+        return budget
+    return Budget(seconds=min(facts["budget_seconds"], facts["spent_seconds"] + budget.seconds))
+
+
 def run(trainer: Any, schedule: Schedule, checkpoints: Checkpoints | None = None) -> Fitted:
     """Train with a learning rate that follows the schedule, and stop at its end.
 
@@ -173,8 +180,7 @@ def run(trainer: Any, schedule: Schedule, checkpoints: Checkpoints | None = None
         trainer.add_callback(Checkpointing(checkpoints, schedule))
         newest = checkpoints.newest()
     if newest is not None:
-        facts = newest[1]
-        schedule.go_on(replace(schedule.budget, seconds=facts["budget_seconds"]), facts["spent_seconds"])
+        schedule.go_on(_what_is_left(schedule.budget, newest[1]), newest[1]["spent_seconds"])
     result = trainer.train(resume_from_checkpoint=None if newest is None else str(newest[0]))
     trainer.model.eval()
     return Fitted(int(result.global_step), float(result.training_loss))

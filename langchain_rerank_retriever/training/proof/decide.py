@@ -86,7 +86,7 @@ def decide(
 
     Args:
         dev: Held-out queries to fit and decide by. Each is answered with a blend that was fitted without it; only
-            the one weight of `fusion` and the choice of depth have seen all of them.
+            the one weight of `fusion`, the choice of depth, and which bi-encoder serves have seen all of them.
         test: Queries for the report alone; None reports the cross-fitted figures of `dev`.
         depth: How many candidates the cross-encoder scored.
         reranked: Whether there is a cross-encoder.
@@ -99,9 +99,9 @@ def decide(
         InvalidArgumentError: If `fallback` names another system.
     """
     fitter = BlendFitter(dev.serving, dev.qrels, depth=depth, fusion=fusion, seed=seed)
-    fits = _Fits(dev, fitter, depth, reranked, seed)
-    systems, unfitted = fits.systems(dev), all_systems(None, depth=depth, reranked=reranked)
-    answers = cross_fitted(dev, fits.systems, unfitted=unfitted, seed=seed)
+    fits = _Fits(dev, fitter, reranked, seed)
+    systems, unfitted = fits.systems(dev, depth), all_systems(None, depth=depth, reranked=reranked)
+    answers = fits.answers(depth)
     order = [name for name in ORDER if name in answers and name in systems]
     evaluations = _judged({name: answers[name] for name in order}, dev)
     values = {name: evaluations[name].per_query[MEASURE] for name in order}
@@ -117,8 +117,11 @@ def decide(
     blend = fitter.blend(tuple(dev.qrels), served_depth) if signal.ok else None
     served = all_systems(blend, depth=served_depth, reranked=reranked)
     served = {name: served[name] for name in order if name in served}
-    kept = {name: evaluations[name] for name in served}
-    reported = kept if test is None else _judged(rankings(served, test), test)
+    reported = _judged(rankings(served, test), test) if test is not None else {}
+    if test is None:
+        # The figures are those of what is shipped: at its depth.
+        answers = answers if served_depth == depth else fits.answers(served_depth)
+        reported = _judged({name: answers[name] for name in served}, dev)
     outcome = Outcome(chosen, decisions, served, blend, curve, reported, signal=signal)
     if not signal.ok:
         return replace(outcome, warnings=(warning(signal),))
@@ -132,14 +135,20 @@ class _Fits:
 
     dev: HeldOut
     fitter: BlendFitter
-    depth: int
     reranked: bool
     seed: int
 
-    def systems(self, some: HeldOut) -> dict[str, System]:
+    def systems(self, some: HeldOut, depth: int) -> dict[str, System]:
         """Set up every system with what some of the queries give."""
-        blend = self.fitter.blend(tuple(some.qrels), self.depth)
-        return all_systems(blend, depth=self.depth, reranked=self.reranked)
+        blend = self.fitter.blend(tuple(some.qrels), depth)
+        return all_systems(blend, depth=depth, reranked=self.reranked)
+
+    def answers(self, depth: int) -> Mapping[str, Rankings]:
+        """Let every system answer each dev query with what the others give."""
+        unfitted = all_systems(None, depth=depth, reranked=self.reranked)
+        return cross_fitted(
+            self.dev, lambda some: self.systems(some, depth), unfitted=unfitted, seed=self.seed
+        )
 
     def forms(self) -> Mapping[str, float]:
         fitted = self.fitter.fit(tuple(self.dev.qrels))

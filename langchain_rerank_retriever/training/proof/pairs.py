@@ -4,11 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import bootstrap
+from scipy.stats import bootstrap, spearmanr
 
 from langchain_rerank_retriever.protocols import Encoder
 from langchain_rerank_retriever.recall.fusion import Floats
-from langchain_rerank_retriever.training.proof.promote import LEAST_TO_TELL, TOLERATED_LOSS, Decision
+from langchain_rerank_retriever.training.proof.promote import (
+    LEAST_TO_TELL,
+    ROUNDING,
+    TOLERATED_LOSS,
+    Decision,
+)
+from langchain_rerank_retriever.training.proof.signal import LEVEL
 from langchain_rerank_retriever.training.proof.systems import BASE, TUNED
 
 RESAMPLES = 1_000
@@ -29,6 +35,8 @@ class PairOutcome:
 
 def decide_pairs(before: Floats, after: Floats, scores: Sequence[float], *, seed: int) -> PairOutcome:
     """Keep the tuned bi-encoder where its Spearman correlation is higher and a loss of 0.01 is ruled out at 95 %.
+
+    It must also be above zero at the 1 % level: the rule against scores that are random or shuffled.
 
     Args:
         before: Cosines of the held-out pairs by the untuned bi-encoder, shape ``(n,)``.
@@ -57,9 +65,18 @@ def decide_pairs(before: Floats, after: Floats, scores: Sequence[float], *, seed
             rng=np.random.default_rng(seed),
         )
         bound = float(resampled.confidence_interval.low)
-    promoted = difference > 0 and bound > -TOLERATED_LOSS
-    reason = "better" if promoted else "not better" if difference <= 0 else "not enough pairs to tell"
-    return PairOutcome(measures, Decision(TUNED, BASE, difference, bound, promoted, reason))
+    reason = _reason(difference, bound, after, gold)
+    return PairOutcome(measures, Decision(TUNED, BASE, difference, bound, reason == "better", reason))
+
+
+def _reason(difference: float, bound: float, after: Floats, gold: Floats) -> str:
+    if difference <= ROUNDING:
+        return "not better"
+    if bound <= -TOLERATED_LOSS:
+        return "not enough pairs to tell"
+    # Scores at random are learned by nobody, so on other pairs nobody agrees with them.
+    chance = spearmanr(after, gold, alternative="greater").pvalue
+    return "better" if chance < LEVEL else "the scores are predicted no better than chance"
 
 
 def cosines(encoder: Encoder, first: Sequence[str], second: Sequence[str]) -> Floats:

@@ -11,7 +11,7 @@ from langchain_rerank_retriever.recall.fusion import Floats, best_first
 from langchain_rerank_retriever.training.proof.calibration import calibrated
 from langchain_rerank_retriever.training.proof.stages import StageTable, System, candidates
 
-GRID_STEPS = 10
+GRID_STEPS = 20
 MEASURE = "nDCG@10"
 MEASURED_DEPTH = 10
 
@@ -88,7 +88,7 @@ class Pool:
 
 
 def simplex(names: Sequence[Feature]) -> list[Weights]:
-    """List all weights that are multiples of a tenth and add up to one."""
+    """List all weights that are multiples of a twentieth and add up to one."""
     return [
         {name: count / GRID_STEPS for name, count in zip(names, counts, strict=True)}
         for counts in product(range(GRID_STEPS + 1), repeat=len(names))

@@ -14,7 +14,7 @@ import numpy as np
 
 from langchain_rerank_retriever.blend import BlendVariant
 from langchain_rerank_retriever.protocols import RecallMode
-from langchain_rerank_retriever.recall import Candidate, RecallRequest, source_of
+from langchain_rerank_retriever.recall import Candidate, RecallRequest, RecallSource, source_of
 from langchain_rerank_retriever.recall.candidate import StageScore
 from langchain_rerank_retriever.recall.fusion import Floats, best_first, reciprocal_rank_scores, weighted_sum
 from langchain_rerank_retriever.recall.store import HYBRID_DEPTH
@@ -75,7 +75,11 @@ class System:
 
 def recall_table(store: Any, query: str) -> StageTable:
     """Recall both sides of one query to the depth of R@100."""
-    source = source_of(store)
+    return table_of(source_of(store), query)
+
+
+def table_of(source: RecallSource, query: str) -> StageTable:
+    """Do the same with a recall source."""
     found: dict[str, Candidate] = {}
     modes: tuple[RecallMode, ...] = ("dense", "lexical")
     for mode in modes:

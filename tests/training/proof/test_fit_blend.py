@@ -85,7 +85,7 @@ def fit_systems(
 
 def test_simplex() -> None:
     grid = simplex(("rerank", "dense", "lexical"))
-    assert len(grid) == 66
+    assert len(grid) == 231
     assert all(sum(weights.values()) == pytest.approx(1) for weights in grid)
     assert {"rerank": 0.0, "dense": 1.0, "lexical": 0.0} in grid
     assert simplex(("dense",)) == [{"dense": 1.0}]

@@ -117,7 +117,7 @@ def test_the_grid_of_a_part_is_the_part_of_the_grid() -> None:
     pool, keys = pool_of(tables, qrels), list(tables)[3:11]
     points, values = pool.grid(("rerank", "recall"), keys)
     assert points == simplex(("rerank", "recall"))
-    assert values.shape == (11, 8)
+    assert values.shape == (21, 8)
     for point, row in zip(points, values, strict=True):
         np.testing.assert_allclose(row, pool.quality(BlendVariant(point, 1.0, 0.0), keys))
     alone = Pool({key: tables[key] for key in keys}, qrels, full())
