@@ -33,7 +33,7 @@ class Often(Checkpoints):
     """A checkpoint at nearly every step, so that most kills come in the middle of writing one."""
 
     def __init__(self, folder: Path, elapsed: Callable[[], float]) -> None:
-        super().__init__(folder, elapsed, every=0.05)
+        super().__init__(folder, elapsed, every=0.05, times_its_cost=0.0)
 
 
 def work(model: Path, target: Path, seed: int, log: Path) -> None:

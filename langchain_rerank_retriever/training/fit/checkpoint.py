@@ -16,7 +16,7 @@ from langchain_rerank_retriever.training.run_folder import facts_of, newest_chec
 CHECKPOINT_SECONDS = 60.0
 
 #: One of a large model takes longer, and is written less often: it never costs more than two in a hundred.
-LEAST_TIMES_ITS_COST = 50.0
+TIMES_ITS_COST = 50.0
 
 #: The trainer's arguments as a pickle; nothing reads it.
 _ARGUMENTS = "training_args.bin"
@@ -30,11 +30,13 @@ class Checkpoints:
         folder: Of this run alone; made when the first one is kept.
         elapsed: Tells the seconds that the whole tuning run has taken so far; noted with each checkpoint.
         every: Seconds between two.
+        times_its_cost: Seconds between two are also so many times what the last one took to write.
     """
 
     folder: Path
     elapsed: Callable[[], float]
     every: float = CHECKPOINT_SECONDS
+    times_its_cost: float = TIMES_ITS_COST
 
     @property
     def scratch(self) -> Path:
@@ -68,7 +70,7 @@ class Checkpointing(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:  # noqa: ARG002
         """Ask for a checkpoint when it is time; called by the trainer."""
-        due = max(self._checkpoints.every, LEAST_TIMES_ITS_COST * self._cost)
+        due = max(self._checkpoints.every, self._checkpoints.times_its_cost * self._cost)
         if time.monotonic() - self._last >= due and not control.should_training_stop:
             control.should_save = True
             self._asked = time.monotonic()
