@@ -26,7 +26,7 @@ from langchain_rerank_retriever.training import Recipe, TuningResult, phases
 from langchain_rerank_retriever.training.fit import encoders, sentence_pairs
 from langchain_rerank_retriever.training.fit.schedule import Schedule
 from langchain_rerank_retriever.training.proof.systems import ORDER
-from tests.training.conftest import about_animals, animals
+from tests.training.conftest import about_animals, animals, small_bert
 from tests.training.fit.test_sentence_pairs import evaluator_says, scored
 
 Rows = list[dict[str, Any]]
@@ -338,7 +338,7 @@ def test_a_run_is_resumed_only_by_one_of_the_same(
     with pytest.raises(RuntimeError, match="the power is gone"):
         tune(documents, questions[:30], **arguments)
     for changed, named in (
-        ({"documents": documents[:-1]}, "documents"),
+        ({"documents": [*documents, Document(id="new", page_content="one more")]}, "documents"),
         ({"training_data": questions[:29]}, "dev data, training data|training data"),
         ({"seed": 3}, "seed"),
         ({"steps": 2}, "budget"),
@@ -370,6 +370,58 @@ def test_a_disk_that_fills_up(
     assert len(result.retriever.recall) == 60
     result.retriever.recall.close()
     only_the_bundle(tmp_path)
+
+
+def test_a_cross_encoder_with_labels_is_refused_at_once(
+    labels: int,
+    documents: list[Document],
+    questions: Rows,
+    bi_encoder: Path,
+    minilm_folder: Path,
+    tmp_path: Path,
+) -> None:
+    from transformers import AutoTokenizer, BertForSequenceClassification
+
+    BertForSequenceClassification(small_bert(num_labels=2)).save_pretrained(tmp_path / "model")
+    AutoTokenizer.from_pretrained(minilm_folder).save_pretrained(tmp_path / "model")
+    with pytest.raises(InvalidArgumentError, match="expected a cross-encoder with one label.*has 2"):
+        tune(
+            documents,
+            questions,
+            embeddings=bi_encoder,
+            reranker=tmp_path / "model",
+            output_dir=tmp_path / "bundle",
+            steps=1,
+        )
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
+
+
+def test_what_a_model_does_not_have_is_refused_at_once(
+    documents: list[Document], questions: Rows, bi_encoder: Path, tmp_path: Path
+) -> None:
+    arguments: dict[str, Any] = {"embeddings": bi_encoder, "output_dir": tmp_path / "bundle", "steps": 1}
+    with pytest.raises(InvalidArgumentError, match="matryoshka_dims must be at most 32"):
+        tune(documents, questions, recipe=Recipe(matryoshka_dims=(64,)), **arguments)
+    with pytest.raises(ModelLoadError, match="no-such"):
+        tune(documents, questions, reranker=str(tmp_path / "no-such"), **arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_passages_of_held_out_data_are_added_too(
+    documents: list[Document], questions: Rows, bi_encoder: Path, tmp_path: Path
+) -> None:
+    result = tune(
+        documents,
+        questions[:30],
+        held_out=[{"query": "unheard of", "passage": "Quite new text."}, *questions[30:40]],
+        unknown_passages="add",
+        embeddings=bi_encoder,
+        reranker=None,
+        output_dir=tmp_path / "bundle",
+        steps=1,
+    )
+    assert len(result.retriever.recall) == 61
+    result.retriever.recall.close()
 
 
 def test_hardly_any_time(

@@ -138,15 +138,22 @@ def test_no_more_is_scored_than_is_trained_on(bi_encoder: Path, tmp_path: Path) 
 
 def test_a_slow_teacher_leaves_time_to_train(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SCORED_AT_ONCE", 5)
-    taught, left = module._ask(Teacher(seconds=0.1), made(100, seed=1), Budget(seconds=1.0))
+    taught = module._ask(Teacher(seconds=0.1), made(100, seed=1), by_the_clock(1.0))
     assert 15 <= len(taught.lists) <= 25
     assert taught.scores.shape == (len(taught.lists), 4)
-    assert left.seconds is not None
-    assert 0.3 <= left.seconds <= 0.6
-    everything, left = module._ask(Teacher(), made(100, seed=1), Budget(seconds=1.0))
-    assert len(everything.lists) == 100
-    assert left.seconds is not None
-    assert left.seconds > 0.9
+    assert len(module._ask(Teacher(), made(100, seed=1), by_the_clock(1.0)).lists) == 100
+    for spent, left in ((0.0, 1.0), (0.4, 0.6), (0.6, 0.4), (5.0, 0.3)):
+        assert module._without(by_the_clock(1.0), spent).budget.seconds == pytest.approx(left)
+
+
+def by_the_clock(seconds: float) -> Training:
+    return Training(folder=Path("m"), budget=Budget(seconds=seconds), seed=0)
+
+
+def test_the_teacher_stops_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SCORED_AT_ONCE", 5)
+    training = Training(folder=Path("m"), budget=Budget(steps=50), seed=0, stopped=lambda: True)
+    assert len(module._ask(Teacher(), made(100, seed=1), training).lists) == 5
 
 
 def test_prompts(bi_encoder: Path, tmp_path: Path) -> None:
@@ -207,5 +214,6 @@ def test_what_cannot_be_learnt(
 
 def test_short_lists_are_left_out() -> None:
     lists = [PassageList("x river", ("a river",)), *made(4, seed=0)]
-    taught, _ = module._ask(Teacher(), lists, Budget(steps=5))
+    training = Training(folder=Path("m"), budget=Budget(steps=5), seed=0)
+    taught = module._ask(Teacher(), lists, training)
     assert list(taught.lists) == lists[1:]
