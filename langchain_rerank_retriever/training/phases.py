@@ -72,6 +72,7 @@ class Tuning:
         self._texts, self._queries = inputs.texts, inputs.queries
         self._judging = Judging(inputs, plan, phases)
         self._index_seconds = 0.0
+        self._warnings: list[str] = []
 
     def go(self, encoder: PooledEmbeddings, reranker: Any, target: Path) -> TuningResult:
         """Index, train, index again, re-rank, decide, save."""
@@ -82,6 +83,8 @@ class Tuning:
             self._judging.time(reranker, base)
         with self._phases.phase("describe the data"):
             self._card = describe(self._inputs, base, encoder)
+        if reranker is not None and not self._affords_cross_encoder():
+            reranker = None
         tuned_encoder = self._train_bi_encoder(encoder, cross_encoder_too=reranker is not None)
         tuned_store, tuned = self._index("tuned", tuned_encoder)
         # Stage two builds on the bi-encoder that is the better one, which may be the untuned one.
@@ -158,6 +161,22 @@ class Tuning:
             still_needed=self._after_cross_encoder(),
             distillation_too=self._inputs.recipe.distill is not None,
         )
+
+    def _affords_cross_encoder(self) -> bool:
+        """Decide once, also for the runs that go on from this one."""
+        facts = self._run.facts("plan")
+        if facts is None:
+            needed = self._indexing_again() + self._after_cross_encoder()
+            with self._run.writing("plan") as part_:
+                affords = self._plan.affords_cross_encoder(still_needed=needed)
+                part_.facts.update(cross_encoder=affords, elapsed=self._plan.elapsed)
+            facts = part_.facts
+        if not facts["cross_encoder"]:
+            self._warnings.append(
+                f"There was no time for a cross-encoder: indexing anew takes about {self._indexing_again():.0f} s "
+                "of the promised minutes. Give more minutes to train one."
+            )
+        return bool(facts["cross_encoder"])
 
     def _indexing_again(self) -> float:
         """Seconds of indexing with a bi-encoder that has just been trained, and of asking all held-out queries."""
@@ -256,5 +275,5 @@ class Tuning:
             calibration=None if outcome.calibration is None else outcome.calibration.to_dict(),
             depth=outcome.systems[outcome.chosen].depth,
             signal=None if outcome.signal is None else asdict(outcome.signal),
-            warnings=outcome.warnings,
+            warnings=[*self._warnings, *outcome.warnings],
         )

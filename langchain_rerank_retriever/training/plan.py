@@ -16,6 +16,10 @@ BI_ENCODER_SHARE = 0.3
 DISTILLATION_SHARE = 0.9
 CROSS_ENCODER_SHARE = 0.7
 
+#: With less than this of the budget for training both encoders, a cross-encoder would learn next to nothing and cost
+#: the bi-encoder the time to learn at all.
+WORTHWHILE_SHARE = 0.15
+
 #: Kept back for fitting the blend, timing queries and writing the bundle.
 CLOSING_SECONDS = 15.0
 CLOSING_SHARE = 0.03
@@ -115,6 +119,14 @@ class Plan:
     def distillation(self, *, epoch_steps: float, still_needed: float) -> Budget:
         """Give the distillation into the bi-encoder what its first training got."""
         return self._budget(epoch_steps, still_needed, DISTILLATION_SHARE)
+
+    def affords_cross_encoder(self, *, still_needed: float) -> bool:
+        """Tell whether there is time for a cross-encoder that is worth it.
+
+        Args:
+            still_needed: Seconds of everything but training.
+        """
+        return self.seconds is None or self.left() - still_needed >= WORTHWHILE_SHARE * self.seconds
 
     def left(self) -> float:
         """Seconds left before what closes a run: fitting the blend, timing queries, writing the bundle."""

@@ -147,3 +147,12 @@ def test_the_judged_depth_stays_within_what_is_left(now: list[float]) -> None:
     assert plan.judged_depth(queries=300, pair_seconds=0.001) == 30
     assert plan.judged_depth(queries=300, pair_seconds=0.001, within=1.01 * seconds) == 15
     assert plan.judged_depth(queries=300, pair_seconds=0.001, within=-5.0) == 10
+
+
+def test_a_cross_encoder_needs_time_to_be_worth_it(now: list[float]) -> None:
+    plan = Plan(600.0, None, started=now[0])
+    spare = plan.left()
+    assert plan.affords_cross_encoder(still_needed=0.0)
+    assert plan.affords_cross_encoder(still_needed=spare - 90.0)
+    assert not plan.affords_cross_encoder(still_needed=spare - 89.0)
+    assert Plan.of(None, 5, None, default_minutes=10).affords_cross_encoder(still_needed=1e9)
