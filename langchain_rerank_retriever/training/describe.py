@@ -5,7 +5,7 @@ import logging
 from langchain_rerank_retriever.embeddings import PooledEmbeddings
 from langchain_rerank_retriever.runtime.rows import call_tokenizer
 from langchain_rerank_retriever.training.data.card import DataCard, data_card
-from langchain_rerank_retriever.training.fit.bi_encoder import TRAIN_TOKENS
+from langchain_rerank_retriever.training.fit.embedding import TRAIN_TOKENS
 from langchain_rerank_retriever.training.inputs import DEV, TEST, Inputs, part
 from langchain_rerank_retriever.training.proof.fit_blend import Tables
 

@@ -9,19 +9,11 @@ import numpy as np
 
 from langchain_rerank_retriever.errors import DataError, InvalidArgumentError
 from langchain_rerank_retriever.protocols import FloatArray, PairScorer
-from langchain_rerank_retriever.training.fit.adapters import learning_rate, low_rank
-from langchain_rerank_retriever.training.fit.bi_encoder import TRAIN_TOKENS, cut_short
 from langchain_rerank_retriever.training.fit.cross_encoder import PassageList
+from langchain_rerank_retriever.training.fit.embedding import TRAIN_TOKENS, cut_short, train_embeddings
 from langchain_rerank_retriever.training.fit.losses import COSINE_SCALE, distillation_loss
 from langchain_rerank_retriever.training.fit.schedule import Budget
-from langchain_rerank_retriever.training.fit.trainer import (
-    Fitted,
-    Training,
-    common_arguments,
-    make_ready,
-    run,
-    without_model_card,
-)
+from langchain_rerank_retriever.training.fit.trainer import Fitted, Training
 
 #: Queries with their passages a step, and half of the bi-encoder's first rate: it is trained already.
 LISTS_PER_STEP = 8
@@ -76,42 +68,24 @@ def distil_bi_encoder(
         DataError: No list has two passages, or the teacher gives all of a list the same score.
         MissingExtraError: Adapters are asked for and `peft` is not installed.
     """
-    from datasets import Dataset
-    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-
     recipe = training.recipe
     if recipe.distill is None:
         raise InvalidArgumentError("Distillation needs Recipe(distill='margin-mse') or 'kl', got None.")
-    loss = distillation_loss(model, recipe)
     started = time.monotonic()
     prompts = _Prompts(query_prompt, document_prompt)
-    without_model_card(model)
     with cut_short(model, TRAIN_TOKENS):
         taught = _ask(teacher, lists, training)
         labels = _on_the_scale_of(model, taught, prompts)
-    schedule = _without(training, time.monotonic() - started).schedule()
-    with (
-        training.scratch() as scratch,
-        cut_short(model, TRAIN_TOKENS),
-        low_rank(model, training.recipe.lora_rank, seed=training.seed),
-    ):
-        make_ready(model)
-        columns = _columns(taught, labels)
-        trainer = SentenceTransformerTrainer(
-            model=model,
-            args=SentenceTransformerTrainingArguments(
-                output_dir=scratch,
-                per_device_train_batch_size=LISTS_PER_STEP,
-                learning_rate=learning_rate(LEARNING_RATE, recipe),
-                prompts=prompts.of(columns),
-                **common_arguments(schedule, seed=training.seed, bf16=training.half_precision),
-            ),
-            train_dataset=Dataset.from_dict(columns),
-            loss=loss,
-        )
-        fitted = run(trainer, schedule, training.kept)
-    model.save_pretrained(str(training.folder))
-    return fitted
+    columns = _columns(taught, labels)
+    return train_embeddings(
+        model,
+        columns,
+        distillation_loss(model, recipe),
+        _without(training, time.monotonic() - started),
+        rate=LEARNING_RATE,
+        batch_size=LISTS_PER_STEP,
+        prompts=prompts.of(columns),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +93,9 @@ class _Prompts:
     query: str
     document: str
 
-    def of(self, columns: dict[str, list[Any]]) -> dict[str, str] | None:
+    def of(self, columns: dict[str, list[Any]]) -> dict[str, str]:
         """Give each column of texts its prompt."""
-        named = {
-            name: self.query if name == "query" else self.document for name in columns if name != "label"
-        }
-        return {name: prompt for name, prompt in named.items() if prompt} or None
+        return {name: self.query if name == "query" else self.document for name in columns if name != "label"}
 
 
 def _without(training: Training, spent: float) -> Training:

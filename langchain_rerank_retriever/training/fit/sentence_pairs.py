@@ -6,21 +6,11 @@ from typing import Any
 import numpy as np
 
 from langchain_rerank_retriever.errors import DataError
-from langchain_rerank_retriever.training.fit.adapters import learning_rate, low_rank
-from langchain_rerank_retriever.training.fit.bi_encoder import LEARNING_RATE, TRAIN_TOKENS, cut_short
+from langchain_rerank_retriever.training.fit.bi_encoder import LEARNING_RATE
+from langchain_rerank_retriever.training.fit.embedding import train_embeddings
 from langchain_rerank_retriever.training.fit.losses import pair_loss
 from langchain_rerank_retriever.training.fit.recipe import Recipe
-from langchain_rerank_retriever.training.fit.trainer import (
-    Fitted,
-    Training,
-    common_arguments,
-    make_ready,
-    run,
-    without_model_card,
-)
-
-#: Cosines of float32 vectors that differ by less are equal.
-ROUNDING = 1e-6
+from langchain_rerank_retriever.training.fit.trainer import Fitted, Training
 
 
 def fit_sentence_pairs(
@@ -49,34 +39,17 @@ def fit_sentence_pairs(
         InvalidArgumentError: A Matryoshka dimension is more than the model has.
         MissingExtraError: Adapters are asked for and `peft` is not installed.
     """
-    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-
-    labels = _checked(first, second, scores)
-    schedule, recipe = training.schedule(), training.recipe
-    loss = pair_loss(model, recipe)
-    without_model_card(model)
-    with (
-        training.scratch() as scratch,
-        cut_short(model, TRAIN_TOKENS),
-        low_rank(model, training.recipe.lora_rank, seed=training.seed),
-    ):
-        make_ready(model)
-        trainer = SentenceTransformerTrainer(
-            model=model,
-            args=SentenceTransformerTrainingArguments(
-                output_dir=scratch,
-                per_device_train_batch_size=recipe.batch_size,
-                learning_rate=learning_rate(LEARNING_RATE, recipe),
-                batch_sampler=by_length,
-                prompts=prompt or None,
-                **common_arguments(schedule, seed=training.seed, bf16=training.half_precision),
-            ),
-            train_dataset=_dataset(first, second, labels, recipe),
-            loss=loss,
-        )
-        fitted = run(trainer, schedule, training.kept)
-    model.save_pretrained(str(training.folder))
-    return fitted
+    labels, recipe = _checked(first, second, scores), training.recipe
+    return train_embeddings(
+        model,
+        _columns(first, second, labels, recipe),
+        pair_loss(model, recipe),
+        training,
+        rate=LEARNING_RATE,
+        batch_size=recipe.batch_size,
+        batch_sampler=by_length,
+        prompts={"first": prompt, "second": prompt},
+    )
 
 
 def by_length(dataset: Any, **settings: Any) -> Any:
@@ -92,13 +65,13 @@ def by_length(dataset: Any, **settings: Any) -> Any:
     return DefaultBatchSampler(order, **settings)
 
 
-def _dataset(first: Sequence[str], second: Sequence[str], labels: Any, recipe: Recipe) -> Any:
+def _columns(
+    first: Sequence[str], second: Sequence[str], labels: Any, recipe: Recipe
+) -> dict[str, list[Any]]:
     """Lay the pairs out; the squared error needs scores on the scale of cosines, for the other loss order is all."""
-    from datasets import Dataset
-
     if recipe.pair_loss == "cosine" and not (labels.min() >= 0 and labels.max() <= 1):
         labels = (labels - labels.min()) / np.ptp(labels)
-    return Dataset.from_dict({"first": list(first), "second": list(second), "score": labels.tolist()})
+    return {"first": list(first), "second": list(second), "score": labels.tolist()}
 
 
 def _checked(first: Sequence[str], second: Sequence[str], scores: Sequence[float]) -> Any:

@@ -142,9 +142,9 @@ def test_scores_are_brought_to_the_scale_of_cosines() -> None:
         ("cosine", [-1.0, 1.0, 0.0], [0.0, 1.0, 0.5]),
         ("cosent", [1.0, 5.0, 2.0], [1.0, 5.0, 2.0]),
     ):
-        made = module._dataset(first, second, np.array(scores), Recipe(pair_loss=loss))
-        assert list(made["score"]) == expected
-        assert made.column_names == ["first", "second", "score"]
+        made = module._columns(first, second, np.array(scores), Recipe(pair_loss=loss))
+        assert made["score"] == expected
+        assert list(made) == ["first", "second", "score"]
 
 
 def test_batches_are_of_like_length() -> None:
