@@ -113,6 +113,11 @@ class ServedModel:
         return str(self._settings["model_name"])
 
     @property
+    def folder(self) -> Path:
+        """Where the model's files lie on this machine."""
+        return self._folder
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 over weights, tokenizer, modules, prompts, lengths; not over the path or the precision."""
         return self._fingerprint

@@ -77,23 +77,22 @@ class Tuning:
     def go(self, encoder: PooledEmbeddings, reranker: Any, target: Path) -> TuningResult:
         """Index, train, index again, re-rank, decide, save."""
         base_store, base = self._index("untuned", encoder)
-        # Reading a pair takes about as long as reading a document, where no cross-encoder is there to be timed.
-        self._judging.expect(self._index_seconds / len(self._inputs.corpus))
-        if isinstance(reranker, CrossEncoderScorer):
-            self._judging.time(reranker, base)
         with self._phases.phase("describe the data"):
             self._card = describe(self._inputs, base, encoder)
-        if reranker is not None and not self._affords_cross_encoder():
-            reranker = None
-        tuned_encoder = self._train_bi_encoder(encoder, cross_encoder_too=reranker is not None)
-        tuned_store, tuned = self._index("tuned", tuned_encoder)
+            # A cross-encoder that is not there yet will be as fast as the bi-encoder is with texts of that length.
+            self._judging.time(reranker if isinstance(reranker, CrossEncoderScorer) else encoder, base)
+        trained, reranker = self._affordable(reranker)
+        tuned_encoder, tuned_store, tuned = encoder, base_store, base
+        if trained:
+            tuned_encoder = self._train_bi_encoder(encoder, cross_encoder_too=reranker is not None)
+            tuned_store, tuned = self._index("tuned", tuned_encoder)
         # Stage two builds on the bi-encoder that is the better one, which may be the untuned one.
         better = self._judging.gained(base, tuned)
         store, serving = (tuned_store, tuned) if better else (base_store, base)
         fusion = fit_fusion(part(serving, DEV), self._inputs.dev.qrels)
         scorer = None
         if reranker is not None and not self._runs.ended_early:
-            scorer = self._train_cross_encoder(reranker, store, fusion)
+            scorer = self._train_cross_encoder(reranker, tuned_encoder, store, fusion)
             distilled = self._distil(tuned_encoder, scorer, serving)
             if distilled is not None:
                 tuned_store, tuned = store, serving = distilled
@@ -146,11 +145,13 @@ class Tuning:
         folder = self._runs.train(BI_ENCODER, budget, train)
         return self._opened.enter_context(PooledEmbeddings(folder))
 
-    def _train_cross_encoder(self, reranker: Any, store: FaissStore, fusion: Fusion) -> CrossEncoderScorer:
+    def _train_cross_encoder(
+        self, reranker: Any, bi_encoder: PooledEmbeddings, store: FaissStore, fusion: Fusion
+    ) -> CrossEncoderScorer:
         mined = self._mine(reranker, store, fusion)
 
         def train(training: Training) -> Fitted:
-            return train_cross_encoder(reranker, self._run.path(BI_ENCODER), mined, training)
+            return train_cross_encoder(reranker, bi_encoder, mined, training)
 
         folder = self._runs.train(CROSS_ENCODER, self._cross_encoder_budget, train)
         return self._opened.enter_context(CrossEncoderScorer(folder))
@@ -162,21 +163,28 @@ class Tuning:
             distillation_too=self._inputs.recipe.distill is not None,
         )
 
-    def _affords_cross_encoder(self) -> bool:
-        """Decide once, also for the runs that go on from this one."""
+    def _affordable(self, reranker: Any) -> tuple[bool, Any]:
+        """Decide which encoders to train, once, also for the runs that go on from this one.
+
+        Returns:
+            Whether to train the bi-encoder, and what the cross-encoder starts from; None is not to train one.
+        """
         facts = self._run.facts("plan")
         if facts is None:
-            needed = self._indexing_again() + self._after_cross_encoder()
+            judging = 0.0 if reranker is None else self._after_cross_encoder()
             with self._run.writing("plan") as part_:
-                affords = self._plan.affords_cross_encoder(still_needed=needed)
-                part_.facts.update(cross_encoder=affords, elapsed=self._plan.elapsed)
+                both = self._plan.affordable(indexing=self._indexing_again(), judging=judging)
+                part_.facts.update(bi_encoder=both[0], cross_encoder=both[1], elapsed=self._plan.elapsed)
             facts = part_.facts
-        if not facts["cross_encoder"]:
-            self._warnings.append(
-                f"There was no time for a cross-encoder: indexing anew takes about {self._indexing_again():.0f} s "
-                "of the promised minutes. Give more minutes to train one."
-            )
-        return bool(facts["cross_encoder"])
+        skipped = [] if facts["bi_encoder"] else ["bi-encoder"]
+        if reranker is not None and not facts["cross_encoder"]:
+            skipped.append("cross-encoder")
+        self._warnings += [
+            f"There was no time to train a {one}: indexing anew takes about {self._indexing_again():.0f} s of the "
+            "promised minutes. Give more minutes."
+            for one in skipped
+        ]
+        return facts["bi_encoder"], reranker if facts["cross_encoder"] else None
 
     def _indexing_again(self) -> float:
         """Seconds of indexing with a bi-encoder that has just been trained, and of asking all held-out queries."""

@@ -16,9 +16,8 @@ BI_ENCODER_SHARE = 0.3
 DISTILLATION_SHARE = 0.9
 CROSS_ENCODER_SHARE = 0.7
 
-#: With less than this of the budget for training both encoders, a cross-encoder would learn next to nothing and cost
-#: the bi-encoder the time to learn at all.
-WORTHWHILE_SHARE = 0.15
+#: Of the budget, what must be left for training for it to be worth while.
+WORTHWHILE_SHARE = 0.12
 
 #: Kept back for fitting the blend, timing queries and writing the bundle.
 CLOSING_SECONDS = 15.0
@@ -120,13 +119,24 @@ class Plan:
         """Give the distillation into the bi-encoder what its first training got."""
         return self._budget(epoch_steps, still_needed, DISTILLATION_SHARE)
 
-    def affords_cross_encoder(self, *, still_needed: float) -> bool:
-        """Tell whether there is time for a cross-encoder that is worth it.
+    def affordable(self, *, indexing: float, judging: float) -> tuple[bool, bool]:
+        """Tell which encoders there is time for: the bi-encoder, the cross-encoder.
+
+        An encoder is trained where that leaves at least `WORTHWHILE_SHARE` of the budget for it: with less it would
+        learn next to nothing. Where there is time for one of the two only, it is the bi-encoder, which learns faster.
 
         Args:
-            still_needed: Seconds of everything but training.
+            indexing: Seconds of indexing anew and of asking the held-out queries, which a tuned bi-encoder needs.
+            judging: Seconds of scoring the held-out queries' candidates, which a cross-encoder needs.
         """
-        return self.seconds is None or self.left() - still_needed >= WORTHWHILE_SHARE * self.seconds
+        if self.seconds is None:
+            return True, True
+        spare, least = self.left(), WORTHWHILE_SHARE * self.seconds
+        if spare - indexing - judging >= least:
+            return True, True
+        if spare - indexing >= least:
+            return True, False
+        return False, spare - judging >= least
 
     def left(self) -> float:
         """Seconds left before what closes a run: fitting the blend, timing queries, writing the bundle."""

@@ -149,10 +149,15 @@ def test_the_judged_depth_stays_within_what_is_left(now: list[float]) -> None:
     assert plan.judged_depth(queries=300, pair_seconds=0.001, within=-5.0) == 10
 
 
-def test_a_cross_encoder_needs_time_to_be_worth_it(now: list[float]) -> None:
+def test_what_there_is_time_for(now: list[float]) -> None:
     plan = Plan(600.0, None, started=now[0])
-    spare = plan.left()
-    assert plan.affords_cross_encoder(still_needed=0.0)
-    assert plan.affords_cross_encoder(still_needed=spare - 90.0)
-    assert not plan.affords_cross_encoder(still_needed=spare - 89.0)
-    assert Plan.of(None, 5, None, default_minutes=10).affords_cross_encoder(still_needed=1e9)
+    spare, least = plan.left(), 0.12 * 600
+    for indexing, judging, expected in (
+        (0.0, 0.0, (True, True)),
+        (100.0, spare - least - 100.0 - 1e-6, (True, True)),
+        (100.0, spare - least - 99.0, (True, False)),
+        (spare - least + 1.0, 50.0, (False, True)),
+        (spare, spare, (False, False)),
+    ):
+        assert plan.affordable(indexing=indexing, judging=judging) == expected
+    assert Plan.of(None, 5, None, default_minutes=10).affordable(indexing=1e9, judging=1e9) == (True, True)

@@ -428,9 +428,32 @@ def test_hardly_any_time(
 ) -> None:
     result = tune(documents, questions[:30], embeddings=bi_encoder, output_dir=tmp_path / "b", minutes=0.1)
     data = check_report(result)
-    assert data["training"]["bi_encoder"]["steps"] >= 1
-    if "cross_encoder" not in data["training"]:
-        assert "no time for a cross-encoder" in data["warnings"][0]
+    skipped = {
+        name: f"no time to train a {name}" in str(result.report) for name in ("bi-encoder", "cross-encoder")
+    }
+    assert skipped["bi-encoder"] == ("bi_encoder" not in data["training"])
+    assert skipped["cross-encoder"] == ("cross_encoder" not in data["training"])
+    result.retriever.recall.close()
+
+
+@pytest.mark.parametrize("trained", [(False, True), (True, False), (False, False)])
+def test_time_for_one_encoder_or_none(
+    trained: tuple[bool, bool],
+    documents: list[Document],
+    questions: Rows,
+    bi_encoder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(phases.Plan, "affordable", lambda self, **_: trained)
+    result = tune(documents, questions, embeddings=bi_encoder, output_dir=tmp_path / "bundle", steps=1)
+    data = check_report(result)
+    assert ("bi_encoder" in data["training"]) == trained[0]
+    assert ("cross_encoder" in data["training"]) == trained[1]
+    assert len(data["warnings"]) == 2 - sum(trained)
+    values = {system["name"]: system["measures"] for system in data["systems"]}
+    if not trained[0]:
+        assert values["tuned"] == values["base"]
     result.retriever.recall.close()
 
 

@@ -98,12 +98,12 @@ def lists_for(
     )
 
 
-def train_cross_encoder(start: Any, bi_encoder_folder: Path, mined: Mined, training: Training) -> Fitted:
+def train_cross_encoder(start: Any, bi_encoder: PooledEmbeddings, mined: Mined, training: Training) -> Fitted:
     """Train a cross-encoder.
 
     Args:
         start: What `opened_start` found.
-        bi_encoder_folder: The tuned bi-encoder, for a warm start.
+        bi_encoder: For a warm start.
         mined: Training lists.
         training: How.
     """
@@ -111,7 +111,7 @@ def train_cross_encoder(start: Any, bi_encoder_folder: Path, mined: Mined, train
 
     # The layers of a new head are drawn at random.
     torch.manual_seed(training.seed)
-    model, new_head = _cross_encoder_to_train(start, bi_encoder_folder)
+    model, new_head = _cross_encoder_to_train(start, bi_encoder)
     return fit_cross_encoder(model, mined.lists, training, new_head=new_head)
 
 
@@ -181,8 +181,8 @@ def check_dimensions(recipe: Recipe, encoder: PooledEmbeddings) -> None:
 
 
 def _cross_encoder_to_train(
-    start: CrossEncoderScorer | Path | str, bi_encoder_folder: Path
+    start: CrossEncoderScorer | Path | str, bi_encoder: PooledEmbeddings
 ) -> tuple[Any, bool]:
     if isinstance(start, CrossEncoderScorer):
         return start.load_trainable(), False
-    return warm_start(bi_encoder_folder if start == "warm" else Path(start)), True
+    return warm_start(bi_encoder.folder if start == "warm" else Path(start)), True
