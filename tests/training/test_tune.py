@@ -513,6 +513,7 @@ def test_scored_pairs(
     columns = [[row[name] for row in test] for name in ("sentence1", "sentence2", "score")]
     assert data["chosen"] == "tuned"
     assert data["held_out_queries"] == 100
+    assert "100 held-out sentence pairs. Chosen: tuned. Spearman" in str(result.report)
     tuned_encoder = result.retriever.recall.embeddings
     for system, one in zip(data["systems"], (encoder, tuned_encoder), strict=True):
         expected = evaluator_says(one.load_trainable(), *columns)

@@ -34,7 +34,7 @@ class TuningReport:
     Attributes:
         systems: Every system, simplest first.
         chosen: The name of the one that the bundle serves.
-        held_out_queries: How many queries the figures are means over.
+        held_out_queries: How many queries the figures are means over; of scored pairs, how many pairs they are of.
         verdict: Why that one, in words.
         decisions: Every comparison on the way.
         depth_curve: nDCG@10 by `fetch_k`: of the chosen system where it re-ranks, else of the richest one that does;
@@ -81,7 +81,8 @@ class TuningReport:
     def __str__(self) -> str:
         """Return the table, what was fitted, warnings and the verdict."""
         parts = [*self._table(), "", *self._fitted(), *(f"Warning: {one}" for one in self.warnings)]
-        return "\n".join([*parts, f"{self.held_out_queries} held-out queries. {self.verdict}"])
+        judged = "sentence pairs" if "held_out_pairs" in self.data else "queries"
+        return "\n".join([*parts, f"{self.held_out_queries} held-out {judged}. {self.verdict}"])
 
     def _fitted(self) -> Iterator[str]:
         kept = None if self.blend is None else blend_of(self.chosen, Blend.from_dict(self.blend))
