@@ -33,10 +33,14 @@ def pairs(folder: Path, split: str) -> list[dict[str, Any]]:
 
 def main(
     name: Annotated[str, typer.Argument(help="Folder of the pairs to train on.")] = "sts_korsts_ko",
-    minutes: float = 3.0,
+    minutes: Annotated[
+        float | None, typer.Option(help="Budget of each pooling; 3 where steps are not given.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of each pooling instead.")] = None,
     test: Annotated[list[str] | None, typer.Option(help="NAME:SPLIT to judge by.")] = None,
     data: Annotated[Path, typer.Option(help="Folder of the data sets.")] = DATA,
 ) -> None:
+    minutes = 3.0 if minutes is None and steps is None else minutes
     train = pairs(data / name, "train")
     tests = test or [f"{name}:test", "sts_klue_ko:dev"]
     print("| pooling | judged by | Spearman before | after | Pearson before | after |")
@@ -45,7 +49,13 @@ def main(
         with TemporaryDirectory() as scratch, PooledEmbeddings(get_model_path(), pooling=pooling) as encoder:
             folder = Path(scratch) / "tuned"
             result = tune(
-                [], train, embeddings=encoder, output_dir=folder, minutes=minutes, score_range=(0, 5)
+                [],
+                train,
+                embeddings=encoder,
+                output_dir=folder,
+                minutes=minutes,
+                steps=steps,
+                score_range=(0, 5),
             )
             tuned = result.retriever.recall.embeddings
             for one in tests:

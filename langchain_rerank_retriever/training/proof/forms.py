@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from langchain_rerank_retriever.blend import BlendVariant, Feature, Scaling
-from langchain_rerank_retriever.recall.fusion import Floats
+from langchain_rerank_retriever.recall.fusion import Floats, standardise
 from langchain_rerank_retriever.training.proof.pool import Pool, Weights
 
 FOLDS = 5
@@ -23,6 +23,9 @@ FORM_OF: Mapping[Scaling, str] = {
     "reciprocal_rank": RECIPROCAL_RANK,
 }
 
+#: A weight below this is none.
+LEAST_WEIGHT = 0.05
+
 #: The stages of the richest blend, and those of its logistic form. Recall's own score has no scale of its own: it is a
 #: sum of standardised scores.
 RICHEST: tuple[Feature, ...] = ("rerank", "recall")
@@ -30,10 +33,42 @@ RICHEST_RAW: tuple[Feature, ...] = ("rerank", "dense", "lexical")
 
 
 def fit_standard(pool: Pool, features: Sequence[Feature], keys: Sequence[str]) -> BlendVariant:
-    """Find weights of standardised scores; not yet calibrated."""
+    """Find weights of standardised scores; not yet calibrated.
+
+    They are the mean of two answers: of the grid, which optimises nDCG@10 itself but follows chance where queries are
+    few, and of a logistic regression, which learns from every candidate and is steadier. Measured by cross-fitting, the
+    mean of the two carries over to other queries better than either, above all with as few as 80.
+    """
     if len(features) == 1:
         return BlendVariant({features[0]: 1.0}, 1.0, 0.0)
-    return BlendVariant(best_weights(*pool.grid(features, keys)), 1.0, 0.0)
+    weights = best_weights(*pool.grid(features, keys))
+    likely = likely_weights(pool, features, keys)
+    if likely is not None:
+        weights = {name: (weights[name] + likely[name]) / 2 for name in weights}
+    return BlendVariant(_without_traces(weights), 1.0, 0.0)
+
+
+def likely_weights(pool: Pool, features: Sequence[Feature], keys: Sequence[str]) -> Weights | None:
+    """Weigh stages by a logistic regression over their standardised scores; a stage that speaks against gets nothing.
+
+    Returns:
+        Weights that add up to one; None where nothing or everything is relevant, or no stage speaks for it.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    scores, relevant = pool.stacked(features, keys, scale=standardise)
+    if relevant.size == 0 or relevant.min() == relevant.max():
+        return None
+    spoken = np.maximum(LogisticRegression(C=1e3).fit(scores, relevant).coef_[0], 0.0)
+    if spoken.sum() == 0.0:
+        return None
+    return dict(zip(features, (spoken / spoken.sum()).tolist(), strict=True))
+
+
+def _without_traces(weights: Weights) -> Weights:
+    """Give weights that are too small to matter to the others: for them, too, every pair has to be read."""
+    kept = {name: weight if weight >= LEAST_WEIGHT else 0.0 for name, weight in weights.items()}
+    return {name: weight / sum(kept.values()) for name, weight in kept.items()}
 
 
 def fit_logistic(pool: Pool, keys: Sequence[str]) -> BlendVariant | None:

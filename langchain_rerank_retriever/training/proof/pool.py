@@ -1,13 +1,13 @@
 """What one way of recalling gives for the held-out queries, made ready to be blended and judged many times."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 
 import numpy as np
 
 from langchain_rerank_retriever.blend import BlendVariant, Feature
 from langchain_rerank_retriever.evaluation.judge import Judge
-from langchain_rerank_retriever.recall.fusion import Floats, best_first
+from langchain_rerank_retriever.recall.fusion import Floats, as_it_is, best_first
 from langchain_rerank_retriever.training.proof.calibration import calibrated
 from langchain_rerank_retriever.training.proof.stages import StageTable, System, candidates
 
@@ -16,6 +16,7 @@ MEASURE = "nDCG@10"
 MEASURED_DEPTH = 10
 
 Weights = dict[Feature, float]
+Scale = Callable[[Floats], Floats]
 
 
 class Pool:
@@ -63,13 +64,21 @@ class Pool:
         points, judged = self._grids[wanted]
         return points, judged[:, [self._places[key] for key in keys]]
 
-    def stacked(self, features: Sequence[Feature], keys: Sequence[str]) -> tuple[Floats, Floats]:
+    def stacked(
+        self, features: Sequence[Feature], keys: Sequence[str], *, scale: Scale = as_it_is
+    ) -> tuple[Floats, Floats]:
         """Return all candidates of some queries, one below the other.
+
+        Args:
+            features: The stages.
+            keys: The queries.
+            scale: Applied to each stage's scores of each query.
 
         Returns:
             Their scores by stage, shape ``(candidates, len(features))``, and 1.0 or 0.0 for whether each is relevant.
         """
-        rows = [np.column_stack([self._candidates[key][1][feature] for feature in features]) for key in keys]
+        columns = [[scale(self._candidates[key][1][feature]) for feature in features] for key in keys]
+        rows = [np.column_stack(one) for one in columns]
         return np.concatenate(rows), self._relevant(keys)
 
     def scores(self, variant: BlendVariant, keys: Sequence[str]) -> tuple[Floats, Floats]:

@@ -117,7 +117,7 @@ def test_the_error_is_small_on_queries_that_nothing_was_fitted_on(good: tuple[He
     # Among the ones that it is sure of, and among all: the share that is relevant is what it says.
     for low, high in ((0.0, 1.0), (0.3, 0.7), (0.7, 1.0)):
         inside = (probability >= low) & (probability <= high)
-        assert relevant[inside].mean() == pytest.approx(probability[inside].mean(), abs=0.08)
+        assert relevant[inside].mean() == pytest.approx(probability[inside].mean(), abs=0.1)
     kept = probability[relevant > 0] >= calibration.thresholds["0.95"].threshold
     assert kept.mean() == pytest.approx(0.95, abs=0.03)
     dropped = np.mean(probability < calibration.thresholds["0.95"].threshold)
