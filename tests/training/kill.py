@@ -99,7 +99,14 @@ def _one_run(model: Path, target: Path, seed: int, kills: int, rng: random.Rando
         kept = {part: newest_checkpoint(work_folder / f"{part}.steps") for part in PARTS}
         log.write_text("", encoding="utf-8")
         child = _child(model, target, seed, log)
-        child.join(timeout=rng.uniform(0.5, 6.0) if counts["kills"] < kills else None)
+        if counts["kills"] < kills:
+            # Most kills come while an encoder trains; how long a process takes to get there differs.
+            training = rng.random() < 0.8
+            while training and child.is_alive() and not log.read_text(encoding="utf-8"):
+                time.sleep(0.1)
+            child.join(timeout=rng.uniform(0.1, 3.0))
+        else:
+            child.join()
         _check_resumed(log, kept)
         if child.exitcode is not None:
             if child.exitcode != 0:
@@ -112,6 +119,7 @@ def _one_run(model: Path, target: Path, seed: int, kills: int, rng: random.Rando
         counts["kills"] += 1
         done = [part for part in PARTS if (work_folder / part).is_dir()]
         counts[f"killed with {len(done)} encoders done"] += 1
+        counts["killed while training"] += bool(log.read_text(encoding="utf-8")) and len(done) < len(PARTS)
         # What was there before opens as ever, until the new bundle is complete.
         retriever = RerankRetriever.load_local(target, read_only=True)
         if len(retriever.recall) != (7 if retriever.report is None else 60):
