@@ -37,6 +37,7 @@ def main(
         float | None, typer.Option(help="Budget of each pooling; 3 where steps are not given.")
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of each pooling instead.")] = None,
+    pooling: Annotated[list[str] | None, typer.Option(help="Only this; all three by default.")] = None,
     test: Annotated[list[str] | None, typer.Option(help="NAME:SPLIT to judge by.")] = None,
     data: Annotated[Path, typer.Option(help="Folder of the data sets.")] = DATA,
 ) -> None:
@@ -45,8 +46,8 @@ def main(
     tests = test or [f"{name}:test", "sts_klue_ko:dev"]
     print("| pooling | judged by | Spearman before | after | Pearson before | after |")
     print("|---|---|---|---|---|---|")
-    for pooling in POOLINGS:
-        with TemporaryDirectory() as scratch, PooledEmbeddings(get_model_path(), pooling=pooling) as encoder:
+    for mode in pooling or POOLINGS:
+        with TemporaryDirectory() as scratch, PooledEmbeddings(get_model_path(), pooling=mode) as encoder:
             folder = Path(scratch) / "tuned"
             result = tune(
                 [],
@@ -63,7 +64,7 @@ def main(
                 rows = pairs(data / judged, split)
                 before, after = (_correlations(model, rows) for model in (encoder, tuned))
                 print(
-                    f"| {pooling} | {one} ({len(rows)}) | {before['Spearman']:.3f} | {after['Spearman']:.3f} "
+                    f"| {mode} | {one} ({len(rows)}) | {before['Spearman']:.3f} | {after['Spearman']:.3f} "
                     f"| {before['Pearson']:.3f} | {after['Pearson']:.3f} |",
                     flush=True,
                 )
