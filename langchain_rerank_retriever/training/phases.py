@@ -176,13 +176,15 @@ class Tuning:
                 both = self._plan.affordable(indexing=self._indexing_again(), judging=judging)
                 part_.facts.update(bi_encoder=both[0], cross_encoder=both[1], elapsed=self._plan.elapsed)
             facts = part_.facts
-        skipped = [] if facts["bi_encoder"] else ["bi-encoder"]
+        skipped = []
+        if not facts["bi_encoder"]:
+            skipped.append(("bi-encoder", "indexing anew", self._indexing_again()))
         if reranker is not None and not facts["cross_encoder"]:
-            skipped.append("cross-encoder")
+            skipped.append(("cross-encoder", "judging it", self._after_cross_encoder()))
         self._warnings += [
-            f"There was no time to train a {one}: indexing anew takes about {self._indexing_again():.0f} s of the "
-            "promised minutes. Give more minutes."
-            for one in skipped
+            f"There was no time to train a {encoder}: {work} takes about {seconds:.0f} s of the promised minutes. "
+            "Give more minutes."
+            for encoder, work, seconds in skipped
         ]
         return facts["bi_encoder"], reranker if facts["cross_encoder"] else None
 
