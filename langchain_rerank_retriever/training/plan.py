@@ -12,9 +12,10 @@ from langchain_rerank_retriever.training.fit.schedule import Budget
 #: Of the time left for training, the cross-encoder gets most: it starts from nothing and pays most for each step.
 BI_ENCODER_SHARE = 0.3
 
-#: Of what is left after the cross-encoder, which leaves that much where the bi-encoder is to learn from it.
-DISTILLATION_SHARE = 0.9
+#: What the cross-encoder takes of the time left where the bi-encoder is to learn from it afterwards, and what that
+#: distillation takes of the time left then; neither was compared with other shares.
 CROSS_ENCODER_SHARE = 0.7
+DISTILLATION_SHARE = 0.9
 
 #: Of the budget, what must be left for training for it to be worth while.
 WORTHWHILE_SHARE = 0.12
@@ -116,7 +117,7 @@ class Plan:
         return self._budget(epoch_steps, still_needed, CROSS_ENCODER_SHARE if distillation_too else 1.0)
 
     def distillation(self, *, epoch_steps: float, still_needed: float) -> Budget:
-        """Give the distillation into the bi-encoder what its first training got."""
+        """Give the distillation into the bi-encoder most of what the cross-encoder left."""
         return self._budget(epoch_steps, still_needed, DISTILLATION_SHARE)
 
     def affordable(self, *, indexing: float, judging: float) -> tuple[bool, bool]:

@@ -36,8 +36,8 @@ def fit_standard(pool: Pool, features: Sequence[Feature], keys: Sequence[str]) -
     """Find weights of standardised scores; not yet calibrated.
 
     They are the mean of two answers: of the grid, which optimises nDCG@10 itself but follows chance where queries are
-    few, and of a logistic regression, which learns from every candidate and is steadier. Measured by cross-fitting, the
-    mean of the two carries over to other queries better than either, above all with as few as 80.
+    few, and of a logistic regression, which learns from every candidate and is steadier. Cross-fitted on scifact with
+    one cross-encoder, the mean of the two gained a little more than either, above all with as few as 80 queries.
     """
     if len(features) == 1:
         return BlendVariant({features[0]: 1.0}, 1.0, 0.0)
