@@ -1,0 +1,197 @@
+"""What a retriever is made of: its settings, checked; and how it is made, changed and kept."""
+
+from collections.abc import Iterable
+from typing import Any, Self
+
+from langchain_core.documents import Document
+from langchain_core.embeddings import Embeddings
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
+from pydantic import ConfigDict, PrivateAttr, ValidationError, field_validator
+
+from langchain_rerank_retriever import bundle
+from langchain_rerank_retriever.blend import Blend
+from langchain_rerank_retriever.errors import InvalidArgumentError
+from langchain_rerank_retriever.plan import checked_count, checked_threshold
+from langchain_rerank_retriever.protocols import RecallMode
+from langchain_rerank_retriever.recall import source_of
+from langchain_rerank_retriever.rescore import check_reranker
+from langchain_rerank_retriever.store import FaissStore
+
+
+class AssembledRetriever(BaseRetriever):
+    """The parts and settings of a `RerankRetriever`, where they are described; how it answers is written there."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
+    recall: Any
+    reranker: Any = None
+    k: int = 4
+    fetch_k: int = 100
+    recall_mode: RecallMode | None = None
+    score_threshold: float | None = None
+    blend: Blend | None = None
+    timeout: float | None = None
+
+    _report: dict[str, Any] | None = PrivateAttr(default=None)
+
+    def __init__(self, recall: Any = None, **fields: Any) -> None:
+        try:
+            super().__init__(**{"recall": recall, **fields})
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(map(str, one['loc'])) or 'arguments'}: {one['msg']}" for one in error.errors()
+            )
+            raise InvalidArgumentError(f"RerankRetriever cannot be made: {problems}.") from error
+
+    @field_validator("recall")
+    @classmethod
+    def _check_recall(cls, recall: Any) -> Any:
+        source_of(recall)
+        return recall
+
+    @field_validator("reranker")
+    @classmethod
+    def _check_reranker(cls, reranker: Any) -> Any:
+        if reranker is not None:
+            check_reranker(reranker)
+        return reranker
+
+    @field_validator("k", "fetch_k", mode="before")
+    @classmethod
+    def _check_counts(cls, value: Any) -> int:
+        return checked_count("the value", value)
+
+    @field_validator("score_threshold", mode="before")
+    @classmethod
+    def _check_threshold(cls, value: Any) -> float | None:
+        return checked_threshold(value)
+
+    @field_validator("timeout")
+    @classmethod
+    def _check_timeout(cls, timeout: float | None) -> float | None:
+        if timeout is not None and not timeout > 0:
+            raise InvalidArgumentError(f"expected seconds above 0 or None, got {timeout!r}")
+        return timeout
+
+    # -- making, changing, keeping -----------------------------------------------------------------------------
+
+    @classmethod
+    def from_documents(
+        cls,
+        documents: Iterable[Document],
+        *,
+        embeddings: Embeddings,
+        reranker: Any = None,
+        path: Any = None,
+        **fields: Any,
+    ) -> Self:
+        """Index documents in a new `FaissStore` and make a retriever over it.
+
+        Args:
+            documents: What to search; a document without an id gets one.
+            embeddings: The bi-encoder.
+            reranker: See the class.
+            path: Folder to keep the store in; None keeps it in memory.
+            **fields: Any other field of the class.
+        """
+        # Made first, so that a mistyped field is found before anything is embedded or written.
+        retriever = cls(InMemoryVectorStore(embeddings), reranker=reranker, **fields)
+        store = FaissStore.from_documents(list(documents), embeddings, path=path)
+        return retriever.model_copy(update={"recall": store})
+
+    @classmethod
+    def from_texts(  # LangChain's own arguments
+        cls,
+        texts: Iterable[str],
+        metadatas: list[dict[str, Any]] | None = None,
+        *,
+        ids: list[str] | None = None,
+        embeddings: Embeddings,
+        reranker: Any = None,
+        path: Any = None,
+        **fields: Any,
+    ) -> Self:
+        """Index texts in a new `FaissStore` and make a retriever over it; see `from_documents`."""
+        retriever = cls(InMemoryVectorStore(embeddings), reranker=reranker, **fields)
+        store = FaissStore.from_texts(list(texts), embeddings, metadatas, ids=ids, path=path)
+        return retriever.model_copy(update={"recall": store})
+
+    def add_documents(self, documents: list[Document]) -> list[str]:
+        """Add documents to the vector store that this retriever recalls from; a known id is replaced."""
+        return self._own_store().add_documents(documents)
+
+    def delete(self, ids: list[str]) -> bool | None:
+        """Delete documents by id from the vector store that this retriever recalls from."""
+        return self._own_store().delete(ids)
+
+    def _own_store(self) -> VectorStore:
+        if isinstance(self.recall, VectorStore):
+            return self.recall
+        raise InvalidArgumentError(
+            f"Documents can be added and deleted only where recall is one vector store; here it is "
+            f"{type(self.recall).__name__}. Change the store behind it."
+        )
+
+    def save_local(self, folder: Any) -> None:
+        """Save both models, the index, the blend and the report as ONE folder, which may be moved.
+
+        What is not ours (a hosted embedding, a foreign store) is recorded by kind and must be passed to
+        `load_local`. A folder that already holds a bundle keeps opening as the old one until the new one is complete.
+
+        Raises:
+            FormatError: If the folder holds something that is not a bundle.
+        """
+        bundle.save(
+            folder,
+            recall=self.recall,
+            reranker=self.reranker,
+            blend=self.blend,
+            settings={name: getattr(self, name) for name in bundle.SETTINGS},
+            report=self._report,
+        )
+
+    @classmethod
+    def load_local(
+        cls,
+        folder: Any,
+        *,
+        embeddings: Embeddings | None = None,
+        reranker: Any = None,
+        recall: Any = None,
+        read_only: bool = False,
+    ) -> Self:
+        """Open a bundle; nothing is downloaded, nothing is unpickled.
+
+        The opened bundle is live: `add_documents` and `delete` are durable in its folder.
+
+        Args:
+            folder: What `save_local` or `tune` wrote.
+            embeddings: Instead of the bundle's bi-encoder; must give the same vectors. Needed where the bundle
+                was saved with embeddings that are not a `PooledEmbeddings`.
+            reranker: Instead of the bundle's cross-encoder; needed where that was foreign.
+            recall: Instead of the bundle's store; needed where that was foreign.
+            read_only: Refuse changes to the store.
+
+        Raises:
+            FormatError: If the folder is no bundle, is damaged, or is of a newer version.
+            ModelMismatchError: If `embeddings` are not what the index was built with.
+            InvalidArgumentError: If a foreign part is not passed in.
+        """
+        parts = bundle.load(
+            folder, embeddings=embeddings, reranker=reranker, recall=recall, read_only=read_only
+        )
+        retriever = cls(parts.recall, reranker=parts.reranker, blend=parts.blend, **parts.settings)
+        retriever._report = parts.report
+        return retriever
+
+    def with_report(self, report: dict[str, Any]) -> Self:
+        """Return a copy that carries a tuning report, which `save_local` keeps in the bundle."""
+        copy = self.model_copy()
+        copy._report = report
+        return copy
+
+    @property
+    def report(self) -> dict[str, Any] | None:
+        """The report of the tuning run that made this retriever, None where there was none."""
+        return self._report
