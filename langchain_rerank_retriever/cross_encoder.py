@@ -1,8 +1,6 @@
 """A cross-encoder: one logit for a query and a passage that it reads together."""
 
-import asyncio
 from collections.abc import Sequence
-from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -11,6 +9,7 @@ from langchain_core.cross_encoders import BaseCrossEncoder
 
 from langchain_rerank_retriever.errors import InvalidArgumentError
 from langchain_rerank_retriever.protocols import PairScores
+from langchain_rerank_retriever.runtime.answer import Answer
 from langchain_rerank_retriever.runtime.backend import Output
 from langchain_rerank_retriever.runtime.loading import resolve_folder
 from langchain_rerank_retriever.runtime.pair_encoder import default_prompt, load_pair_encoder
@@ -128,34 +127,40 @@ class CrossEncoderScorer(ServedModel, BaseCrossEncoder):
         scores: list[float] = (await self.ascore_pairs(text_pairs)).scores.tolist()
         return scores
 
-    def score_pairs(self, text_pairs: Sequence[tuple[str, str]]) -> PairScores:
+    def score_pairs(
+        self, text_pairs: Sequence[tuple[str, str]], *, deadline: float | None = None
+    ) -> PairScores:
         """Score pairs and tell which were longer than the model reads; see ``score`` for the errors.
 
-        Returns:
-            One logit a pair. ``truncated`` says that part of the pair was not read; with
-            ``long_documents="max"`` only an overlong query is ever cut.
-        """
-        future = self._submit(text_pairs)
-        return _pair_scores(None if future is None else self._wait(future))
+        Args:
+            text_pairs: (query, passage) pairs. Put those first that matter most if there is a deadline.
+            deadline: A time of ``time.monotonic`` at which the call returns with the pairs that are scored by
+                then; ``None`` waits for all.
 
-    async def ascore_pairs(self, text_pairs: Sequence[tuple[str, str]]) -> PairScores:
+        Returns:
+            One logit a pair, NaN where the deadline came first. ``truncated`` says that part of the pair was
+            not read; with ``long_documents="max"`` only an overlong query is ever cut.
+        """
+        answer = self._submit(text_pairs, deadline)
+        return _pair_scores(None if answer is None else answer.wait())
+
+    async def ascore_pairs(
+        self, text_pairs: Sequence[tuple[str, str]], *, deadline: float | None = None
+    ) -> PairScores:
         """Score pairs without blocking the event loop. See ``score_pairs``."""
-        future = self._submit(text_pairs)
-        return _pair_scores(None if future is None else await _await(future))
+        answer = self._submit(text_pairs, deadline)
+        return _pair_scores(None if answer is None else await answer.wait_async())
 
     def load_trainable(self) -> "CrossEncoder":
         """Load a fresh float32 cross-encoder of the same length on the CPU, whose ``predict`` gives logits."""
         return load_pair_encoder(self._folder, max_length=self._asked_length)
 
-    def _submit(self, text_pairs: Sequence[tuple[str, str]]) -> Future[Output] | None:
+    def _submit(self, text_pairs: Sequence[tuple[str, str]], deadline: float | None) -> Answer | None:
         pairs = check_pairs(text_pairs)
         if not pairs:
             return None
-        return self._worker.submit(pairs, KIND, urgent=len(pairs) <= URGENT_PAIRS)
-
-
-async def _await(future: Future[Output]) -> Output:
-    return await asyncio.wrap_future(future)
+        urgent = len(pairs) <= URGENT_PAIRS
+        return self._worker.submit(pairs, KIND, urgent=urgent, deadline=deadline)
 
 
 def _pair_scores(output: Output | None) -> PairScores:

@@ -1,9 +1,7 @@
 """A pooling layer on a language model: a bi-encoder as LangChain embeddings."""
 
-import asyncio
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +12,7 @@ from langchain_core.embeddings import Embeddings
 
 from langchain_rerank_retriever.errors import InvalidArgumentError
 from langchain_rerank_retriever.protocols import FloatArray, TextKind
-from langchain_rerank_retriever.runtime.backend import Output
+from langchain_rerank_retriever.runtime.answer import Answer
 from langchain_rerank_retriever.runtime.bi_encoder import (
     BiEncoderSettings,
     check_pooling,
@@ -143,15 +141,15 @@ class PooledEmbeddings(ServedModel, Embeddings):
         """
         checked = check_texts(texts)
         with self._progress(len(checked)) as progress:
-            future = self._submit(checked, kind, progress)
-            return self._empty() if future is None else self._wait(future).values
+            answer = self._submit(checked, kind, progress)
+            return self._empty() if answer is None else answer.wait().values
 
     async def aencode(self, texts: Sequence[str], *, kind: TextKind = "document") -> FloatArray:
         """Do as ``encode`` without blocking the event loop; cancelling drops what has not run yet."""
         checked = check_texts(texts)
         with self._progress(len(checked)) as progress:
-            future = self._submit(checked, kind, progress)
-            return self._empty() if future is None else (await asyncio.wrap_future(future)).values
+            answer = self._submit(checked, kind, progress)
+            return self._empty() if answer is None else (await answer.wait_async()).values
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Embed documents; an empty list gives an empty list."""
@@ -177,7 +175,7 @@ class PooledEmbeddings(ServedModel, Embeddings):
         """Load a fresh float32 model on the CPU with the same pooling, prompts, length and dimension."""
         return load_bi_encoder(self._folder, self._recipe)
 
-    def _submit(self, texts: list[str], kind: TextKind, progress: Progress | None) -> Future[Output] | None:
+    def _submit(self, texts: list[str], kind: TextKind, progress: Progress | None) -> Answer | None:
         if kind not in ("document", "query"):
             raise InvalidArgumentError(f"kind: expected 'document' or 'query', got {kind!r}.")
         if not texts:

@@ -13,6 +13,7 @@ TextKind = Literal["document", "query"]
 RecallMode = Literal["dense", "lexical", "hybrid"]
 RelevanceKind = Literal["probability", "rerank_score", "recall_score"]
 Outcome = Literal["returned", "below_k", "below_threshold", "dropped_by_reranker"]
+Unscored = Literal["timeout"]
 
 #: Metadata keys that a retriever writes into the copies it returns. A store strips them when such a copy is
 #: added again, so that a score never turns into metadata.
@@ -59,8 +60,10 @@ class PairScores:
     """What a cross-encoder says of a list of (query, passage) pairs.
 
     Attributes:
-        scores: One logit a pair, shape ``(n,)``, float32; higher is more relevant.
-        truncated: Whether the pair was longer than the model reads, shape ``(n,)``, bool.
+        scores: One logit a pair, shape ``(n,)``, float32; higher is more relevant. NaN where a deadline came
+            before the pair was scored, and nowhere else.
+        truncated: Whether the pair was longer than the model reads, shape ``(n,)``, bool; False where it is
+            not scored.
     """
 
     scores: FloatArray
@@ -69,10 +72,18 @@ class PairScores:
 
 @runtime_checkable
 class PairScorer(Protocol):
-    """A cross-encoder that also tells which pairs it had to cut."""
+    """A cross-encoder that also tells which pairs it had to cut, and keeps a deadline by itself."""
 
-    def score_pairs(self, text_pairs: Sequence[tuple[str, str]]) -> PairScores:
-        """Score (query, passage) pairs; an empty list gives empty arrays."""
+    def score_pairs(
+        self, text_pairs: Sequence[tuple[str, str]], *, deadline: float | None = None
+    ) -> PairScores:
+        """Score (query, passage) pairs; an empty list gives empty arrays.
+
+        Args:
+            text_pairs: The pairs.
+            deadline: A time of `time.monotonic` by which to return, the pairs at the head of the list scored first;
+                None scores all.
+        """
         ...
 
 
@@ -80,8 +91,10 @@ class PairScorer(Protocol):
 class AsyncPairScorer(Protocol):
     """A pair scorer that can be awaited without a thread."""
 
-    async def ascore_pairs(self, text_pairs: Sequence[tuple[str, str]]) -> PairScores:
-        """Score (query, passage) pairs; an empty list gives empty arrays."""
+    async def ascore_pairs(
+        self, text_pairs: Sequence[tuple[str, str]], *, deadline: float | None = None
+    ) -> PairScores:
+        """Score (query, passage) pairs; see `PairScorer.score_pairs`."""
         ...
 
 
@@ -101,6 +114,8 @@ class ExplainedCandidate:
         relevance_score: What the final order is by.
         truncated: Whether the cross-encoder saw only the beginning; None where that is not known.
         outcome: Returned, or why not.
+        unscored: Why the cross-encoder did not score it: ``"timeout"``, there was no time left. None where it did, or
+            where no cross-encoder took part.
     """
 
     document: Document
@@ -114,6 +129,7 @@ class ExplainedCandidate:
     relevance_score: float | None
     truncated: bool | None
     outcome: Outcome
+    unscored: Unscored | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +149,22 @@ class Explanation:
     candidates: tuple[ExplainedCandidate, ...]
     seconds: Mapping[str, float]
     relevance_kind: RelevanceKind
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether the retriever's ``timeout`` left candidates unscored."""
+        return any(one.unscored == "timeout" for one in self.candidates)
+
+    @property
+    def scored(self) -> int:
+        """How many candidates the re-ranker gave a score."""
+        return sum(one.rerank_score is not None for one in self.candidates)
+
+    @property
+    def truncated(self) -> int | None:
+        """How many of the scored pairs the cross-encoder read only in part; None where it does not tell."""
+        known = [one.truncated for one in self.candidates if one.truncated is not None]
+        return sum(known) if known else None
 
 
 class Explainer(Protocol):

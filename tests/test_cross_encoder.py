@@ -5,6 +5,7 @@ import copy
 import json
 import pickle
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -227,6 +228,49 @@ def test_windows_beside_an_overlong_query(one_label: Path) -> None:
         result = scorer.score_pairs([("query " * 100, "word " * 100), ("short", "word " * 100)])
     assert np.isfinite(result.scores).all()
     assert result.truncated.tolist() == [True, False]
+
+
+# ---------------------------------------------------------------- deadlines
+
+
+def test_what_is_scored_by_the_deadline_is_the_head_of_the_list(one_label: Path) -> None:
+    with CrossEncoderScorer(one_label, precision="float32", batch_size=8) as scorer:
+        pairs = [("what is a cat", "A cat is a small animal. " * (number % 5 + 1)) for number in range(64)]
+        expected = np.array(scorer.score(pairs))
+        run, batches = scorer._worker._backend.run, []  # type: ignore[union-attr]
+
+        def slow(rows: Any) -> Any:
+            batches.append(len(rows))
+            # The third batch, and only that, is still running when the time is over.
+            time.sleep(0 if len(batches) < 3 else 3)
+            return run(rows)
+
+        scorer._worker._backend.run = slow  # type: ignore[union-attr, method-assign]
+        start = time.monotonic()
+        result = scorer.score_pairs(pairs, deadline=start + 2)
+        assert 2 <= time.monotonic() - start < 2.9
+        done = ~np.isnan(result.scores)
+        assert done.sum() == 16
+        np.testing.assert_allclose(result.scores[done], expected[done], atol=1e-4)
+    assert not result.truncated.any()
+
+
+async def test_a_deadline_that_leaves_nothing(scorer: CrossEncoderScorer) -> None:
+    for result in (
+        scorer.score_pairs(PAIRS, deadline=time.monotonic()),
+        await scorer.ascore_pairs(PAIRS, deadline=time.monotonic()),
+    ):
+        assert np.isnan(result.scores).all()
+        assert (result.scores.shape, result.scores.dtype) == ((len(PAIRS),), np.float32)
+        assert not result.truncated.any()
+    assert scorer.score_pairs([], deadline=time.monotonic()).scores.shape == (0,)
+
+
+async def test_a_deadline_that_leaves_enough(scorer: CrossEncoderScorer) -> None:
+    expected = scorer.score(PAIRS)
+    late = time.monotonic() + 600
+    np.testing.assert_allclose(scorer.score_pairs(PAIRS, deadline=late).scores, expected, atol=1e-5)
+    np.testing.assert_allclose((await scorer.ascore_pairs(PAIRS, deadline=late)).scores, expected, atol=1e-5)
 
 
 # ---------------------------------------------------------------- the surface

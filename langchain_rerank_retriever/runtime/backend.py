@@ -36,12 +36,16 @@ class Output:
     """What a request gives back.
 
     Attributes:
-        values: One entry an input, float32, shape ``(n,)`` or ``(n, dimension)``.
-        truncated: Whether the input was longer than the model reads, shape ``(n,)``, bool.
+        values: One entry an input, float32, shape ``(n,)`` or ``(n, dimension)``; NaN where it is not done.
+            With nothing done at all the shape is ``(n,)``, because no dimension is known.
+        truncated: Whether the input was longer than the model reads, shape ``(n,)``, bool; False where it is
+            not done.
+        done: Whether all rows of the input have run, shape ``(n,)``, bool. False only after a deadline.
     """
 
     values: FloatArray
     truncated: NDArray[np.bool_]
+    done: NDArray[np.bool_]
 
 
 class Backend(Protocol):

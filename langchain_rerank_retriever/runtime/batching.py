@@ -1,6 +1,7 @@
 """From the lengths of rows to batches. Pure arithmetic."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 
 def pack(lengths: Sequence[int], *, budget: int, max_rows: int | None = None) -> list[list[int]]:
@@ -28,3 +29,12 @@ def pack(lengths: Sequence[int], *, budget: int, max_rows: int | None = None) ->
         batches.append(order[start : start + rows])
         start += rows
     return batches
+
+
+def slices(lengths: Sequence[int], size: int) -> list[int]:
+    """Number consecutive rows by the slice that they begin in; a slice begins every ``size`` tokens.
+
+    Returns:
+        One number a row, 0-based and never falling. Long rows may leave numbers out.
+    """
+    return [begin // size for begin in accumulate(lengths[:-1], initial=0)] if lengths else []

@@ -6,19 +6,24 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from langchain_rerank_retriever.errors import ClosedError
-from langchain_rerank_retriever.runtime.backend import Backend, Output, Row
-from langchain_rerank_retriever.runtime.batching import pack
+from langchain_rerank_retriever.runtime.answer import Answer
+from langchain_rerank_retriever.runtime.backend import Backend, Row
+from langchain_rerank_retriever.runtime.batching import pack, slices
 from langchain_rerank_retriever.runtime.request import Progress, Request
 
 Placed = tuple[Request, Row]
+_Shelf = tuple[int, str]
 
 #: After so many urgent batches in a row a bulk one runs, so that a stream of queries starves nobody.
 URGENT_STREAK = 4
+#: Where there is a deadline, rows are sorted by length within so many batches of a list and not beyond: with
+#: two, hardly more is padded than by sorting all of them, and a deadline finds the head of the list done.
+SLICE_BATCHES = 2
 #: A fork waits this long for running batches; a child made in the middle of one could inherit held locks.
 FORK_WAIT_SECONDS = 10.0
 
@@ -76,8 +81,14 @@ class Worker:
         self._streak = 0
 
     def submit(
-        self, items: Sequence[Any], kind: str = "", *, urgent: bool = False, progress: Progress | None = None
-    ) -> Future[Output]:
+        self,
+        items: Sequence[Any],
+        kind: str = "",
+        *,
+        urgent: bool = False,
+        progress: Progress | None = None,
+        deadline: float | None = None,
+    ) -> Answer:
         """Queue inputs; returns at once.
 
         Args:
@@ -85,14 +96,17 @@ class Worker:
             kind: Handed to the backend.
             urgent: Whether to go ahead of requests that are not.
             progress: Called in the worker's thread with the number of rows that have just become ready.
+            deadline: A time of ``time.monotonic``. No batch is begun after it; what is not done by then is
+                NaN. The inputs run in about their order, so that the first ones are done first.
 
         Returns:
-            Resolves to the output. Cancelling it drops what has not run yet.
+            Resolves to the output: at the deadline for those who use its ``wait`` or ``wait_async``, at most
+            one batch later for others. Cancelling it drops what has not run yet.
 
         Raises:
             ClosedError: After ``close``.
         """
-        request = Request(items, kind, urgent=urgent, progress=progress)
+        request = Request(items, kind, urgent=urgent, progress=progress, deadline=deadline)
         with self._ready:
             if self._closed:
                 raise ClosedError("This model was closed. Make a new one to go on.")
@@ -101,7 +115,7 @@ class Worker:
                 self._thread = threading.Thread(target=self._main, name=self._name, daemon=True)
                 self._thread.start()
             self._ready.notify()
-        return request.future
+        return request.answer
 
     def close(self) -> None:
         """Finish the running batch, fail what waits (ClosedError), let go of the model. May be repeated."""
@@ -127,6 +141,7 @@ class Worker:
         while self._wait():
             with self.busy:
                 try:
+                    self._expire()
                     self._open_rounds(backend)
                     self._run_next(backend)
                 except Exception as error:  # noqa: BLE001 - its callers get it; the thread lives on
@@ -142,8 +157,13 @@ class Worker:
             self._inbox = []
             return not self._closed
 
+    def _expire(self) -> None:
+        for one in self._rounds:
+            for request in one.requests:
+                request.answer.expire()
+
     def _open_rounds(self, backend: Backend) -> None:
-        waiting = [request for request in self._unread if request.alive]
+        waiting = [request for request in self._unread if request.wanted()]
         self._unread = []
         for urgent in (True, False):
             requests = [request for request in waiting if request.urgent == urgent]
@@ -152,20 +172,31 @@ class Worker:
 
     def _batches(self, backend: Backend, requests: list[Request]) -> list[list[Placed]]:
         share = max(1, self._chunk // len(requests))
-        placed: list[Placed] = []
+        placed: list[tuple[_Shelf, Placed]] = []
         for request in requests:
             try:
-                placed += [(request, row) for row in request.read(backend, share)]
+                rows = request.read(backend, share)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's
                 request.fail(error)
-        placed.sort(key=lambda pair: repr(pair[1].group))
+            else:
+                shelves = self._shelves(rows, requests)
+                placed += zip(shelves, [(request, row) for row in rows], strict=True)
+        placed.sort(key=itemgetter(0))
         batches: list[list[Placed]] = []
-        for _, group in groupby(placed, key=lambda pair: pair[1].group):
-            rows = list(group)
-            lengths = [row.length for _, row in rows]
+        for _, group in groupby(placed, key=itemgetter(0)):
+            members = [one for _, one in group]
+            lengths = [row.length for _, row in members]
             packed = pack(lengths, budget=self._budget, max_rows=self._max_rows)
-            batches += [[rows[place] for place in batch] for batch in packed]
+            batches += [[members[place] for place in batch] for batch in packed]
         return batches
+
+    def _shelves(self, rows: list[Row], requests: list[Request]) -> list[_Shelf]:
+        """Say which rows of a request may share a batch with which of others, and in which order."""
+        numbers = [0] * len(rows)
+        if any(request.answer.has_deadline for request in requests):
+            size = max(1, SLICE_BATCHES * self._budget // len(requests))
+            numbers = slices([row.length for row in rows], size)
+        return [(number, repr(row.group)) for number, row in zip(numbers, rows, strict=True)]
 
     def _run_next(self, backend: Backend) -> None:
         if not self._rounds:
@@ -186,7 +217,7 @@ class Worker:
         return chosen
 
     def _run(self, backend: Backend, placed: list[Placed]) -> None:
-        placed = [(request, row) for request, row in placed if request.alive]
+        placed = [(request, row) for request, row in placed if request.wanted()]
         if not placed:
             return
         try:

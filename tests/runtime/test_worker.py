@@ -1,4 +1,4 @@
-"""The worker with a backend of words: a row is as long as its text has words, its value is that length."""
+"""The worker with a backend of words."""
 
 import asyncio
 import gc
@@ -8,8 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator, Sequence
-from concurrent.futures import CancelledError, Future
-from typing import Any
+from concurrent.futures import CancelledError
 
 import numpy as np
 import pytest
@@ -17,40 +16,7 @@ import pytest
 from langchain_rerank_retriever.errors import ClosedError
 from langchain_rerank_retriever.runtime.backend import Row
 from langchain_rerank_retriever.runtime.worker import Worker
-
-
-class WordBackend:
-    """Records its batches, and can be held before each of them."""
-
-    def __init__(self, *, largest: int = 1000) -> None:
-        self.batches: list[list[str]] = []
-        self.tokenised: list[int] = []
-        self.threads: set[int] = set()
-        self.largest = largest
-        self.gate = threading.Semaphore(10**6)
-        self.entered = threading.Semaphore(0)
-
-    def hold(self) -> None:
-        self.gate = threading.Semaphore(0)
-
-    def start(self) -> None:
-        self.threads.add(threading.get_ident())
-
-    def tokenise(self, items: Sequence[Any], kind: str) -> list[Row]:
-        if any("untokenisable" in item for item in items):
-            raise TypeError("cannot tokenise this")
-        self.tokenised.append(len(items))
-        return [Row(place, max(1, len(item.split())), item, (kind, None)) for place, item in enumerate(items)]
-
-    def run(self, rows: Sequence[Row]) -> np.ndarray:
-        self.entered.release()
-        self.gate.acquire()
-        self.batches.append([row.payload for row in rows])
-        if len(rows) > self.largest:
-            raise MemoryError("too many rows")
-        if any("poison" in row.payload for row in rows):
-            raise RuntimeError("poisoned")
-        return np.array([row.length for row in rows], dtype=np.float32)
+from tests.runtime.words import WordBackend, texts, values
 
 
 @pytest.fixture
@@ -64,14 +30,6 @@ def worker(backend: WordBackend) -> Iterator[Worker]:
     yield worker
     backend.gate.release(10**6)
     worker.close()
-
-
-def values(future: Future) -> list[float]:
-    return future.result(timeout=10).values.tolist()
-
-
-def texts(word: str, *lengths: int) -> list[str]:
-    return [" ".join([word] * length) for length in lengths]
 
 
 def test_values_come_back_in_the_order_of_the_inputs(worker: Worker, backend: WordBackend) -> None:
