@@ -9,7 +9,13 @@ from langchain_core.documents import Document
 from numpy.typing import NDArray
 
 from langchain_rerank_retriever.blend import BlendVariant
-from langchain_rerank_retriever.protocols import SCORE_KEYS, ExplainedCandidate, Outcome, RelevanceKind
+from langchain_rerank_retriever.protocols import (
+    SCORE_KEYS,
+    ExplainedCandidate,
+    Outcome,
+    RelevanceKind,
+    Unscored,
+)
 from langchain_rerank_retriever.recall import Candidate
 from langchain_rerank_retriever.recall.fusion import Floats, best_first
 from langchain_rerank_retriever.rescore import Rescored
@@ -102,10 +108,7 @@ def explained(
         candidate = candidates[place]
         relevance = _number(ranking.relevance[place])
         document = candidate.document if rescored is None else rescored.documents[place]
-        truncated = None
-        if rescored is not None and rescored.truncated is not None:
-            truncated = bool(rescored.truncated[place])
-        scores = None if rescored is None else rescored.scores
+        score, truncated, unscored = _reranked(place, rescored)
         outcome = _outcome(place, relevance, ranking, score_threshold, full=returned == k)
         returned += outcome == "returned"
         result.append(
@@ -116,14 +119,23 @@ def explained(
                 recall_score=candidate.recall_score,
                 dense_score=candidate.dense_score,
                 lexical_score=candidate.lexical_score,
-                rerank_score=None if scores is None else _number(scores[place]),
+                rerank_score=score,
                 blended_score=None if ranking.blended is None else _number(ranking.blended[place]),
                 relevance_score=relevance,
                 truncated=truncated,
                 outcome=outcome,
+                unscored=unscored,
             )
         )
     return tuple(result)
+
+
+def _reranked(place: int, rescored: Rescored | None) -> tuple[float | None, bool | None, Unscored | None]:
+    """Return the re-ranker's score of a candidate, whether it was cut, and why it was not scored."""
+    score = None if rescored is None or rescored.scores is None else _number(rescored.scores[place])
+    if rescored is None or score is None:
+        return None, None, None if rescored is None else rescored.unscored
+    return score, None if rescored.truncated is None else bool(rescored.truncated[place]), None
 
 
 def _number(value: float) -> float | None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import copy
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -14,12 +13,10 @@ from langchain_core.documents import BaseDocumentCompressor, Document
 from numpy.typing import NDArray
 
 from langchain_rerank_retriever.errors import InvalidArgumentError, ScoringError
-from langchain_rerank_retriever.protocols import SCORE_KEYS, AsyncPairScorer, PairScorer
+from langchain_rerank_retriever.protocols import SCORE_KEYS, AsyncPairScorer, Unscored
+from langchain_rerank_retriever.scoring import Scored, ascore, score
 
 Reranker = BaseCrossEncoder | BaseDocumentCompressor
-
-#: Pairs scored between two looks at the clock when there is a deadline: a batch or two of a small model.
-PAIRS_PER_DEADLINE_CHECK = 16
 
 #: Marks a document on its way through a compressor, which may drop, reorder and rewrite what it is given.
 _PLACE = "_langchain_rerank_retriever_place"
@@ -32,14 +29,16 @@ class Rescored:
     Attributes:
         documents: One for each candidate, in recall order; a compressor may have rewritten some.
         scores: Shape ``(n,)``; NaN where a candidate was not scored. None where the re-ranker gives no scores.
-        truncated: Shape ``(n,)``, None where it is not known.
+        truncated: Shape ``(n,)``, of meaning where there is a score; None where it is not known.
         order: The places of the candidates that a compressor kept, in its order. None: order by the scores.
+        unscored: Why a cross-encoder left candidates unscored; None where it did not.
     """
 
     documents: tuple[Document, ...]
     scores: NDArray[np.float64] | None = None
     truncated: NDArray[np.bool_] | None = None
     order: tuple[int, ...] | None = None
+    unscored: Unscored | None = None
 
 
 def gives_scores(reranker: Any) -> bool:
@@ -56,8 +55,8 @@ def rescore(
         reranker: A cross-encoder or a compressor.
         query: The query.
         documents: In recall order; they are not changed.
-        deadline: A time of `time.monotonic` after which no further pairs are begun; None is no limit. A
-            compressor cannot be stopped in the middle and ignores it.
+        deadline: A time of `time.monotonic` after which no further pairs are scored, see `score`. A compressor cannot
+            be stopped in the middle and ignores it. None is no limit.
 
     Raises:
         ScoringError: If a model returns a number that is not finite, or not one number a pair.
@@ -65,7 +64,7 @@ def rescore(
     if not documents:
         return _nothing(reranker)
     if isinstance(reranker, BaseCrossEncoder):
-        return _score(reranker, query, documents, deadline)
+        return _with(documents, score(reranker, _pairs(query, documents), deadline=deadline))
     marked = _marked(documents)
     return _unmarked(documents, reranker.compress_documents(marked, query))
 
@@ -73,15 +72,13 @@ def rescore(
 async def arescore(
     reranker: Reranker, query: str, documents: Sequence[Document], *, deadline: float | None = None
 ) -> Rescored:
-    """Do the same without blocking the event loop."""
+    """Do the same without blocking the event loop: awaited where the re-ranker can be, else in a thread."""
     if not documents:
         return _nothing(reranker)
-    if isinstance(reranker, AsyncPairScorer) and deadline is None:
-        scored = await reranker.ascore_pairs([(query, document.page_content) for document in documents])
-        scores = checked_scores(scored.scores, len(documents), reranker)
-        return Rescored(tuple(documents), scores, scored.truncated)
+    if isinstance(reranker, AsyncPairScorer):
+        return _with(documents, await ascore(reranker, _pairs(query, documents), deadline=deadline))
     if isinstance(reranker, BaseCrossEncoder):
-        return await asyncio.to_thread(_score, reranker, query, documents, deadline)
+        return await asyncio.to_thread(rescore, reranker, query, documents, deadline=deadline)
     marked = _marked(documents)
     return _unmarked(documents, await reranker.acompress_documents(marked, query))
 
@@ -103,53 +100,12 @@ def _nothing(reranker: Reranker) -> Rescored:
     return Rescored((), np.zeros(0) if gives_scores(reranker) else None)
 
 
-def _score(
-    scorer: BaseCrossEncoder, query: str, documents: Sequence[Document], deadline: float | None
-) -> Rescored:
-    pairs = [(query, document.page_content) for document in documents]
-    scores = np.full(len(pairs), np.nan)
-    truncated = np.zeros(len(pairs), bool)
-    step = len(pairs) if deadline is None else PAIRS_PER_DEADLINE_CHECK
-    for start in range(0, len(pairs), step):
-        if deadline is not None and time.monotonic() >= deadline:
-            break
-        part = slice(start, start + step)
-        if isinstance(scorer, PairScorer):
-            scored = scorer.score_pairs(pairs[part])
-            scores[part] = checked_scores(scored.scores, len(pairs[part]), scorer)
-            truncated[part] = scored.truncated
-        else:
-            scores[part] = checked_scores(scorer.score(pairs[part]), len(pairs[part]), scorer)
-    known = isinstance(scorer, PairScorer)
-    return Rescored(tuple(documents), scores, truncated if known else None)
+def _pairs(query: str, documents: Sequence[Document]) -> list[tuple[str, str]]:
+    return [(query, document.page_content) for document in documents]
 
 
-def checked_scores(scores: Any, expected: int, scorer: Any) -> NDArray[np.float64]:
-    """Turn what a foreign cross-encoder returns (list, array, iterator) into finite numbers.
-
-    Raises:
-        ScoringError: If there are not `expected` finite numbers.
-    """
-    try:
-        values = np.asarray(list(scores), float)
-    except (TypeError, ValueError) as error:
-        raise ScoringError(
-            f"{type(scorer).__name__} gave {scores!r} for {expected} pairs, expected as many numbers ({error})."
-        ) from error
-    if values.ndim == 2 and values.shape[1] == 1:
-        values = values[:, 0]
-    if values.shape != (expected,):
-        raise ScoringError(
-            f"{type(scorer).__name__} gave scores of shape {values.shape} for {expected} pairs, expected one "
-            "number a pair. A model with several labels has to be reduced to one score first."
-        )
-    if not np.isfinite(values).all():
-        bad = int(np.flatnonzero(~np.isfinite(values))[0])
-        raise ScoringError(
-            f"{type(scorer).__name__} gave {values[bad]} for pair {bad}; a score must be a finite number. "
-            "Check the model's weights and precision."
-        )
-    return values
+def _with(documents: Sequence[Document], scored: Scored) -> Rescored:
+    return Rescored(tuple(documents), scored.scores, scored.truncated, unscored=scored.unscored)
 
 
 def _marked(documents: Sequence[Document]) -> list[Document]:

@@ -12,7 +12,7 @@ from scipy.special import expit
 from scipy.stats import zscore
 
 from langchain_rerank_retriever.blend import BlendVariant
-from langchain_rerank_retriever.protocols import SCORE_KEYS, ExplainedCandidate
+from langchain_rerank_retriever.protocols import SCORE_KEYS, ExplainedCandidate, Explanation
 from langchain_rerank_retriever.ranking import explained, rank, returned_documents
 from langchain_rerank_retriever.recall import Candidate
 from langchain_rerank_retriever.rescore import Rescored
@@ -184,6 +184,35 @@ def test_what_was_not_scored_is_returned_by_its_recall_score() -> None:
     assert last.metadata == {"place": 0, **expected}
     passed = explained(found, scores, ranking, k=2, score_threshold=0.5)
     assert outcomes(passed) == {"d1": "returned", "d0": "below_threshold"}
+
+
+def test_what_was_not_scored_says_why() -> None:
+    found = candidates([0.9, 0.8])
+    scores = rescored(found, [NAN, 3.0], truncated=np.array([True, True]), unscored="timeout")
+    rows = explained(found, scores, rank(found, scores, None), k=2, score_threshold=None)
+    assert [(row.document.id, row.unscored, row.truncated) for row in rows] == [
+        ("d1", None, True),
+        ("d0", "timeout", None),
+    ]
+    explanation = Explanation("q", (), rows, {}, "rerank_score")
+    assert (explanation.timed_out, explanation.scored, explanation.truncated) == (True, 1, 1)
+
+
+@pytest.mark.parametrize(("truncated", "count"), [(None, None), ([False] * 3, 0), ([True, False, True], 2)])
+def test_how_many_pairs_were_read_in_part(truncated: list[bool] | None, count: int | None) -> None:
+    found = candidates([0.9, 0.8, 0.7])
+    cut = None if truncated is None else np.array(truncated)
+    scores = rescored(found, [1.0, 2.0, 3.0], truncated=cut)
+    rows = explained(found, scores, rank(found, scores, None), k=1, score_threshold=None)
+    explanation = Explanation("q", (), rows, {}, "rerank_score")
+    assert (explanation.timed_out, explanation.scored, explanation.truncated) == (False, 3, count)
+
+
+def test_without_a_reranker_nothing_is_scored() -> None:
+    found = candidates([0.9])
+    rows = explained(found, None, rank(found, None, None), k=1, score_threshold=None)
+    explanation = Explanation("q", (), rows, {}, "recall_score")
+    assert (explanation.timed_out, explanation.scored, explanation.truncated) == (False, 0, None)
 
 
 def test_a_source_without_scores_still_says_the_kind_and_the_rank() -> None:

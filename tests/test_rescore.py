@@ -15,13 +15,13 @@ from langchain_rerank_retriever import CrossEncoderReranker
 from langchain_rerank_retriever.errors import InvalidArgumentError, ScoringError
 from langchain_rerank_retriever.protocols import PairScores
 from langchain_rerank_retriever.rescore import (
-    PAIRS_PER_DEADLINE_CHECK,
     Rescored,
     arescore,
     check_reranker,
     gives_scores,
     rescore,
 )
+from langchain_rerank_retriever.scoring import PAIRS_PER_DEADLINE_CHECK
 
 
 class Foreign(BaseCrossEncoder):
@@ -41,12 +41,54 @@ class Foreign(BaseCrossEncoder):
 class Telling(Foreign):
     """One that tells which pairs it cut, and can be awaited."""
 
-    def score_pairs(self, text_pairs: Sequence[tuple[str, str]]) -> PairScores:
+    def score_pairs(
+        self, text_pairs: Sequence[tuple[str, str]], *, deadline: float | None = None
+    ) -> PairScores:
         return PairScores(self.score(text_pairs), np.array([len(text) > 2 for _, text in text_pairs]))
 
-    async def ascore_pairs(self, text_pairs: Sequence[tuple[str, str]]) -> PairScores:
+    async def ascore_pairs(
+        self, text_pairs: Sequence[tuple[str, str]], *, deadline: float | None = None
+    ) -> PairScores:
         await asyncio.sleep(0)
-        return self.score_pairs(text_pairs)
+        return self.score_pairs(text_pairs, deadline=deadline)
+
+
+class Keeping(BaseCrossEncoder):
+    """One that keeps deadlines as ours does: a pair takes 10 ms, the first ones come first."""
+
+    seconds = 0.01
+
+    def __init__(self) -> None:
+        self.deadlines: list[float | None] = []
+        self.threads: set[int] = set()
+
+    def score(self, text_pairs: Sequence[tuple[str, str]]) -> Any:
+        raise AssertionError
+
+    def _answer(self, text_pairs: Sequence[tuple[str, str]], count: int) -> PairScores:
+        scores = np.array([float(len(passage)) for _, passage in text_pairs])
+        scores[count:] = np.nan
+        return PairScores(scores, np.array([len(passage) > 2 for _, passage in text_pairs]))
+
+    def _in_time(self, text_pairs: Sequence[tuple[str, str]], deadline: float | None) -> int:
+        self.deadlines.append(deadline)
+        self.threads.add(threading.get_ident())
+        left = np.inf if deadline is None else max(0.0, deadline - time.monotonic())
+        return int(min(len(text_pairs), left / self.seconds))
+
+    def score_pairs(
+        self, text_pairs: Sequence[tuple[str, str]], *, deadline: float | None = None
+    ) -> PairScores:
+        count = self._in_time(text_pairs, deadline)
+        time.sleep(count * self.seconds)
+        return self._answer(text_pairs, count)
+
+    async def ascore_pairs(
+        self, text_pairs: Sequence[tuple[str, str]], *, deadline: float | None = None
+    ) -> PairScores:
+        count = self._in_time(text_pairs, deadline)
+        await asyncio.sleep(count * self.seconds)
+        return self._answer(text_pairs, count)
 
 
 class Compressor(BaseDocumentCompressor):
@@ -128,8 +170,9 @@ def test_what_is_no_score(kind: type[Foreign], shape: Callable[[list[float]], An
     assert str(caught.value).startswith(kind.__name__)
     with pytest.raises(ScoringError, match=message):
         asyncio.run(arescore(kind(shape), "q", given))
-    with pytest.raises(ScoringError, match=message):
-        rescore(kind(shape), "q", given, deadline=time.monotonic() + 60)
+    if kind is Foreign or "nan" not in message:  # of what keeps deadlines, NaN is what it had no time for
+        with pytest.raises(ScoringError, match=message):
+            rescore(kind(shape), "q", given, deadline=time.monotonic() + 60)
 
 
 def test_a_scorer_that_tells_what_it_cut() -> None:
@@ -161,19 +204,71 @@ def test_nothing_to_score_does_not_ask_the_model(kind: type[Foreign]) -> None:
 # ---------------------------------------------------------------- deadlines
 
 
-@pytest.mark.parametrize("kind", [Foreign, Telling])
-def test_a_deadline_stops_between_batches(kind: type[Foreign]) -> None:
-    def slow(scores: list[float]) -> list[float]:
-        time.sleep(0.1)
-        return scores
+def slow(scores: list[float]) -> list[float]:
+    time.sleep(0.1)
+    return scores
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_deadline_stops_a_foreign_model_between_batches(asynchronous: bool) -> None:
+    def rescored(model: Foreign, some: list[Document], seconds: float) -> Rescored:
+        deadline = time.monotonic() + seconds
+        if asynchronous:
+            return asyncio.run(arescore(model, "q", some, deadline=deadline))
+        return rescore(model, "q", some, deadline=deadline)
 
     given = documents(*["a"] * (3 * PAIRS_PER_DEADLINE_CHECK + 1))
-    model = kind(slow)
-    result = rescore(model, "q", given, deadline=time.monotonic() + 0.15)
+    model = Foreign(slow)
+    result = rescored(model, given, 0.15)
     assert model.sizes == [PAIRS_PER_DEADLINE_CHECK] * 2
     assert result.scores is not None
     assert np.isnan(result.scores).tolist() == [place >= 32 for place in range(len(given))]
-    assert rescore(kind(slow), "q", given[:3], deadline=time.monotonic() + 60).scores.tolist() == [1.0] * 3  # type: ignore[union-attr]
+    assert result.unscored == "timeout"
+    in_time = rescored(Foreign(slow), given[:3], 60)
+    assert in_time.scores is not None
+    assert in_time.scores.tolist() == [1.0] * 3
+    assert in_time.unscored is None
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize(("seconds", "fewest", "most"), [(60, 9, 9), (0.055, 1, 5)])
+def test_what_keeps_deadlines_is_asked_once(
+    asynchronous: bool, seconds: float, fewest: int, most: int
+) -> None:
+    model, given = Keeping(), documents(*["a", "aaa"] * 4, "a")
+    deadline = time.monotonic() + seconds
+    if asynchronous:
+        result = asyncio.run(arescore(model, "q", given, deadline=deadline))
+        assert model.threads == {threading.get_ident()}  # awaited, in no thread
+    else:
+        result = rescore(model, "q", given, deadline=deadline)
+    assert model.deadlines == [deadline]
+    assert result.scores is not None
+    scored = int(np.sum(~np.isnan(result.scores)))
+    assert fewest <= scored <= most  # a busy machine may have had less time
+    np.testing.assert_array_equal(
+        result.scores[:scored], [1.0, 3.0, 1.0, 3.0, 1.0, 3.0, 1.0, 3.0, 1.0][:scored]
+    )
+    assert result.unscored == (None if scored == 9 else "timeout")
+    assert result.truncated is not None
+    assert (
+        result.truncated[:scored].tolist()
+        == [False, True, False, True, False, True, False, True, False][:scored]
+    )
+
+
+def test_without_a_deadline_none_is_handed_on() -> None:
+    model = Keeping()
+    assert rescore(model, "q", documents("a")).unscored is None
+    assert model.deadlines == [None]
+
+
+def test_nan_is_no_score_where_there_is_no_deadline() -> None:
+    model = Telling(lambda scores: [float("nan"), *scores[1:]])
+    with pytest.raises(ScoringError, match="gave nan for pair 0"):
+        rescore(model, "q", documents("a", "b"))
+    late = rescore(model, "q", documents("a", "b"), deadline=time.monotonic() + 60)
+    assert late.unscored == "timeout"
 
 
 async def test_a_deadline_that_has_passed() -> None:
@@ -184,6 +279,7 @@ async def test_a_deadline_that_has_passed() -> None:
     ):
         assert result.scores is not None
         assert np.isnan(result.scores).all()
+        assert result.unscored == "timeout"
     assert model.sizes == []
 
 

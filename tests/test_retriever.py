@@ -77,7 +77,9 @@ class Slow(Longest):
 class Telling(Longest):
     """One that tells which pairs it cut."""
 
-    def score_pairs(self, text_pairs: Sequence[tuple[str, str]]) -> PairScores:
+    def score_pairs(
+        self, text_pairs: Sequence[tuple[str, str]], *, deadline: float | None = None
+    ) -> PairScores:
         cut = [len(passage) > 12 for _, passage in text_pairs]
         return PairScores(np.array(self.score(text_pairs), np.float32), np.array(cut))
 
@@ -612,7 +614,74 @@ def test_a_deadline_ranks_what_is_scored_and_keeps_the_rest_in_recall_order() ->
         assert [document.metadata["recall_rank"] for document in found[32:]] == list(range(33, 81))
         assert {document.metadata["relevance_kind"] for document in found[32:]} == {"recall_score"}
         assert {row.relevance_score for row in explanation.candidates[32:]} == {None}
+        assert [row.unscored for row in explanation.candidates] == [None] * 32 + ["timeout"] * 48
+        assert (explanation.timed_out, explanation.scored) == (True, 32)
         assert explanation.seconds["total"] < 2
+
+
+class Hurried(Longest):
+    """One that keeps deadlines as ours does: a pair takes a while, the first ones come first."""
+
+    def __init__(self, seconds: float = 0.02) -> None:
+        self.seconds = seconds
+
+    def score_pairs(
+        self, text_pairs: Sequence[tuple[str, str]], *, deadline: float | None = None
+    ) -> PairScores:
+        scores = np.full(len(text_pairs), np.nan)
+        for place, pair in enumerate(text_pairs):
+            if deadline is not None and time.monotonic() + self.seconds > deadline:
+                break
+            time.sleep(self.seconds)
+            scores[place] = self.score([pair])[0]
+        return PairScores(scores, np.zeros(len(text_pairs), bool))
+
+    async def ascore_pairs(
+        self, text_pairs: Sequence[tuple[str, str]], *, deadline: float | None = None
+    ) -> PairScores:
+        return await asyncio.to_thread(self.score_pairs, text_pairs, deadline=deadline)
+
+
+class Waiting(Fixed):
+    """A source that takes its time."""
+
+    seconds: float
+
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun
+    ) -> list[Document]:
+        time.sleep(self.seconds)
+        return self.documents
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("recall_seconds", [0.0, 0.15, 0.4])
+def test_the_time_counts_from_the_call(asynchronous: bool, recall_seconds: float) -> None:
+    """What recall takes is not there for scoring; with nothing scored, the answer is recall's."""
+    source = Waiting(documents=many(80), seconds=recall_seconds)
+    retriever = RerankRetriever(source, reranker=Hurried(), k=80, timeout=0.3)
+    started = time.monotonic()
+    explanation = asyncio.run(retriever.aexplain(QUERY)) if asynchronous else retriever.explain(QUERY)
+    # All pairs would take 1.6 s; the machine of a test may be busy.
+    assert time.monotonic() - started < max(0.3, recall_seconds) + 0.8
+    assert explanation.timed_out
+    assert explanation.scored <= max(0.0, (0.3 - recall_seconds) / 0.02)
+    assert (explanation.scored == 0) == (recall_seconds > 0.3)
+    count = explanation.scored
+    found = [document.metadata for document in explanation.documents]
+    assert sorted(one["recall_rank"] for one in found[:count]) == list(range(1, count + 1))
+    scores = [one["rerank_score"] for one in found[:count]]
+    assert scores == sorted(scores, reverse=True)
+    assert [one["recall_rank"] for one in found[count:]] == list(range(count + 1, 81))
+    assert {one["relevance_kind"] for one in found[count:]} == {"recall_score"}
+
+
+def test_with_nothing_scored_a_blend_leaves_the_order_of_recall(store: FaissStore) -> None:
+    late = RerankRetriever(store, reranker=Hurried(1.0), blend=BLEND, k=6, timeout=0.05)
+    explanation = late.explain(QUERY)
+    assert (explanation.timed_out, explanation.scored) == (True, 0)
+    assert ids(explanation.documents) == ids(RerankRetriever(store, k=6).invoke(QUERY))
+    assert {one.metadata["relevance_kind"] for one in explanation.documents} == {"recall_score"}
 
 
 def test_a_deadline_that_is_not_met_changes_nothing(store: FaissStore, retriever: RerankRetriever) -> None:
