@@ -12,7 +12,7 @@ from pydantic import ConfigDict, PrivateAttr, ValidationError, field_validator
 from langchain_rerank_retriever import bundle
 from langchain_rerank_retriever.blend import Blend
 from langchain_rerank_retriever.errors import InvalidArgumentError
-from langchain_rerank_retriever.plan import checked_count, checked_threshold
+from langchain_rerank_retriever.plan import checked_collapse, checked_count, checked_threshold
 from langchain_rerank_retriever.protocols import RecallMode
 from langchain_rerank_retriever.recall import source_of
 from langchain_rerank_retriever.rescore import check_reranker
@@ -32,6 +32,7 @@ class AssembledRetriever(BaseRetriever):
     score_threshold: float | None = None
     blend: Blend | None = None
     timeout: float | None = None
+    collapse: str | None = None
 
     _report: dict[str, Any] | None = PrivateAttr(default=None)
 
@@ -66,6 +67,11 @@ class AssembledRetriever(BaseRetriever):
     @classmethod
     def _check_threshold(cls, value: Any) -> float | None:
         return checked_threshold(value)
+
+    @field_validator("collapse", mode="before")
+    @classmethod
+    def _check_collapse(cls, value: Any) -> str | None:
+        return checked_collapse(value)
 
     @field_validator("timeout")
     @classmethod

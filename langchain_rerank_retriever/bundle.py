@@ -32,8 +32,9 @@ BUNDLE_FORMAT = 1
 MANIFEST = "bundle.json"
 KIND = "langchain-rerank-retriever bundle"
 
-#: The retriever's fields that a bundle keeps.
-SETTINGS = ("k", "fetch_k", "recall_mode", "score_threshold", "timeout")
+#: The retriever's fields that a bundle keeps; and those among them that older bundles lack: they take the default.
+SETTINGS = ("k", "fetch_k", "recall_mode", "score_threshold", "timeout", "collapse")
+NEWER_SETTINGS = frozenset({"collapse"})
 
 #: Number types that run on every machine. One of these, where it was asked for, is asked for again on loading, so
 #: that scores stay what they were; any other choice belongs to the machine.
@@ -116,7 +117,7 @@ def load(
     try:
         # Everything is looked up before the first model is loaded, which takes seconds.
         blend = None if manifest["blend"] is None else Blend.from_dict(manifest["blend"])
-        settings = {name: manifest["settings"][name] for name in SETTINGS}
+        settings = _settings(manifest["settings"])
         report = manifest["report"]
         wanted = (
             [] if recall is not None else ["recall"] if embeddings is not None else ["recall", "embeddings"]
@@ -140,6 +141,10 @@ def load(
             f"{source / MANIFEST} is damaged: {error!r} in it. Save the bundle anew."
         ) from error
     return Bundle(recall, reranker, blend, settings, report)
+
+
+def _settings(saved: dict[str, Any]) -> dict[str, Any]:
+    return {name: saved[name] for name in SETTINGS if name in saved or name not in NEWER_SETTINGS}
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -25,6 +25,7 @@ class Plan:
         variant: How stage scores become a probability; None where no fitted variant can be used.
         k: How many documents to return at most.
         score_threshold: Lowest relevance that is returned; None returns all.
+        collapse: Metadata key of the parent of which only the best candidate is returned; None returns all.
         started: When the query came, by `time.perf_counter`.
         deadline: After which no further pairs are scored, by `time.monotonic`; None is no limit.
     """
@@ -34,6 +35,7 @@ class Plan:
     variant: BlendVariant | None
     k: int
     score_threshold: float | None
+    collapse: str | None
     started: float
     deadline: float | None
 
@@ -49,6 +51,7 @@ def make_plan(
     filter_: Any,
     recall_mode: RecallMode | None,
     score_threshold: float | None,
+    collapse: str | None,
     timeout: float | None,
 ) -> Plan:
     """Check the arguments of a query and decide what is to be done; see `RerankRetriever` for their meaning.
@@ -71,7 +74,9 @@ def make_plan(
         fusion=None if blend is None else blend.fusion,
     )
     deadline = None if timeout is None else time.monotonic() + timeout
-    return Plan(request, source, variant, k, threshold, time.perf_counter(), deadline)
+    return Plan(
+        request, source, variant, k, threshold, checked_collapse(collapse), time.perf_counter(), deadline
+    )
 
 
 def _variant(
@@ -110,6 +115,19 @@ def checked_threshold(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, Real) or math.isnan(value):
         raise InvalidArgumentError(f"score_threshold must be a number or None, got {value!r}.")
     return float(value)
+
+
+def checked_collapse(value: Any) -> str | None:
+    """Refuse what is neither a metadata key nor None.
+
+    Raises:
+        InvalidArgumentError: Saying what it got.
+    """
+    if value is not None and (not isinstance(value, str) or not value):
+        raise InvalidArgumentError(
+            f"collapse must be the name of a metadata key, such as 'source', or None; got {value!r}."
+        )
+    return value
 
 
 def check_query(query: Any) -> None:

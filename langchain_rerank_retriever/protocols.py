@@ -12,7 +12,7 @@ FloatArray = NDArray[np.float32]
 TextKind = Literal["document", "query"]
 RecallMode = Literal["dense", "lexical", "hybrid"]
 RelevanceKind = Literal["probability", "rerank_score", "recall_score"]
-Outcome = Literal["returned", "below_k", "below_threshold", "dropped_by_reranker"]
+Outcome = Literal["returned", "below_k", "below_threshold", "collapsed", "dropped_by_reranker"]
 Unscored = Literal["timeout"]
 
 #: Metadata keys that a retriever writes into the copies it returns. A store strips them when such a copy is
@@ -113,7 +113,7 @@ class ExplainedCandidate:
         blended_score: Weighted sum of the standardised stage scores, None without a fitted blend.
         relevance_score: What the final order is by.
         truncated: Whether the cross-encoder saw only the beginning; None where that is not known.
-        outcome: Returned, or why not.
+        outcome: Returned, or why not. ``"collapsed"``: a better one of the same parent stands for it.
         unscored: Why the cross-encoder did not score it: ``"timeout"``, there was no time left. None where it did, or
             where no cross-encoder took part.
     """

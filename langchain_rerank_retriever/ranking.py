@@ -1,14 +1,16 @@
 """The last step of a query: from stage scores to the final order, the scores in metadata and the explanation."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from langchain_core.documents import Document
 from numpy.typing import NDArray
 
 from langchain_rerank_retriever.blend import BlendVariant
+from langchain_rerank_retriever.collapse import belonging
 from langchain_rerank_retriever.protocols import (
     SCORE_KEYS,
     ExplainedCandidate,
@@ -100,17 +102,27 @@ def explained(
     *,
     k: int,
     score_threshold: float | None,
+    collapse: str | None = None,
 ) -> tuple[ExplainedCandidate, ...]:
-    """Say of every candidate, in final order, what its scores are and whether it is returned."""
+    """Say of every candidate, in final order, what its scores are and whether it is returned.
+
+    Args:
+        candidates: In recall order.
+        rescored: What the re-ranker made of them, None where there is none.
+        ranking: Their final order.
+        k: How many are returned at most.
+        score_threshold: Those with less relevance are not returned; None returns all.
+        collapse: Metadata key of the parent: of those that pass the threshold, the first of each parent stands for the
+            others, too.
+    """
     result = []
-    returned = 0
+    door = _Door(ranking, k, score_threshold, collapse)
     for rank_, place in enumerate(ranking.order, start=1):
         candidate = candidates[place]
         relevance = _number(ranking.relevance[place])
         document = candidate.document if rescored is None else rescored.documents[place]
         score, truncated, unscored = _reranked(place, rescored)
-        outcome = _outcome(place, relevance, ranking, score_threshold, full=returned == k)
-        returned += outcome == "returned"
+        outcome = door.outcome(place, relevance, document.metadata)
         result.append(
             ExplainedCandidate(
                 document=_without_scores(document),
@@ -148,14 +160,26 @@ def _without_scores(document: Document) -> Document:
     return Document(id=document.id, page_content=document.page_content, metadata=metadata)
 
 
-def _outcome(
-    place: int, relevance: float | None, ranking: Ranking, score_threshold: float | None, *, full: bool
-) -> Outcome:
-    if place in ranking.dropped:
-        return "dropped_by_reranker"
-    if score_threshold is not None and (relevance is None or relevance < score_threshold):
-        return "below_threshold"
-    return "below_k" if full else "returned"
+class _Door:
+    """Lets candidates out, one after the other in final order, and says why not."""
+
+    def __init__(self, ranking: Ranking, k: int, score_threshold: float | None, collapse: str | None) -> None:
+        self._dropped, self._left = ranking.dropped, k
+        self._score_threshold, self._collapse = score_threshold, collapse
+        self._parents: set[Hashable] = set()
+
+    def outcome(self, place: int, relevance: float | None, metadata: Mapping[str, Any]) -> Outcome:
+        if place in self._dropped:
+            return "dropped_by_reranker"
+        if self._score_threshold is not None and (relevance is None or relevance < self._score_threshold):
+            return "below_threshold"
+        parent = None if self._collapse is None else belonging(metadata, self._collapse)
+        if parent is not None:
+            if parent in self._parents:
+                return "collapsed"
+            self._parents.add(parent)
+        self._left -= 1
+        return "returned" if self._left >= 0 else "below_k"
 
 
 def returned_documents(candidates: Sequence[ExplainedCandidate], kind: RelevanceKind) -> tuple[Document, ...]:

@@ -50,7 +50,11 @@ class RerankRetriever(AssembledRetriever):
             scale (a probability); without one, a warning says so once.
         blend: Fitted weights of the stages, as `tune` makes them; None orders by the re-ranker alone.
         timeout: Seconds after which no further pairs are scored. What is scored by then is ranked; the rest follows
-            in recall order, without a `rerank_score`.
+            in recall order, without a `rerank_score`. The time counts from the call, recall included.
+        collapse: Metadata key (dotted for nested metadata, as in filters) whose equal values belong together, such as
+            the source of chunks: of the candidates of one value only the best is returned, after re-ranking, so that
+            `k` counts parents. A document without the key stands for itself. `fetch_k` bounds what there is to choose
+            from: raise it where too few parents come back.
 
     Every returned document is a copy. Its metadata carry `relevance_score` (what it was ordered by) and
     `relevance_kind` (`"probability"`, `"rerank_score"` or `"recall_score"`), `recall_rank` (1-based), and
@@ -69,6 +73,7 @@ class RerankRetriever(AssembledRetriever):
         filter: Any = None,  # noqa: A002  # LangChain's name
         recall_mode: RecallMode | None = None,
         score_threshold: float | None = None,
+        collapse: str | None = None,
     ) -> Explanation:
         """Answer a query and keep every candidate with its scores, ranks and fate; `invoke` returns `.documents`.
 
@@ -79,12 +84,13 @@ class RerankRetriever(AssembledRetriever):
             filter: Metadata filter, applied before the search; passed through as it is to a foreign store.
             recall_mode: `"dense"`, `"lexical"` or `"hybrid"`.
             score_threshold: Leave out documents whose `relevance_score` is lower.
+            collapse: Metadata key of the parent, of which only the best document is returned.
 
         Raises:
             InvalidArgumentError: For a blank query, or an argument out of range.
             ScoringError: If the re-ranker returns something that is not a finite number for each candidate.
         """
-        plan = self._plan(query, k, fetch_k, filter, recall_mode, score_threshold)
+        plan = self._plan(query, k, fetch_k, filter, recall_mode, score_threshold, collapse)
         candidates = plan.source.recall(plan.request)
         recalled = time.perf_counter()
         rescored = None
@@ -102,9 +108,10 @@ class RerankRetriever(AssembledRetriever):
         filter: Any = None,  # noqa: A002
         recall_mode: RecallMode | None = None,
         score_threshold: float | None = None,
+        collapse: str | None = None,
     ) -> Explanation:
         """Do what `explain` does without blocking the event loop."""
-        plan = self._plan(query, k, fetch_k, filter, recall_mode, score_threshold)
+        plan = self._plan(query, k, fetch_k, filter, recall_mode, score_threshold, collapse)
         candidates = await plan.source.arecall(plan.request)
         recalled = time.perf_counter()
         rescored = None
@@ -141,6 +148,7 @@ class RerankRetriever(AssembledRetriever):
         filter_: Any,
         recall_mode: RecallMode | None,
         score_threshold: float | None,
+        collapse: str | None,
     ) -> Plan:
         plan = make_plan(
             query,
@@ -152,6 +160,7 @@ class RerankRetriever(AssembledRetriever):
             filter_=filter_,
             recall_mode=self.recall_mode if recall_mode is None else recall_mode,
             score_threshold=self.score_threshold if score_threshold is None else score_threshold,
+            collapse=self.collapse if collapse is None else collapse,
             timeout=self.timeout,
         )
         if plan.score_threshold is not None and plan.variant is None and not self._warned:
@@ -168,7 +177,14 @@ class RerankRetriever(AssembledRetriever):
     ) -> Explanation:
         reranked = time.perf_counter()
         ranking = rank(candidates, rescored, plan.variant)
-        rows = explained(candidates, rescored, ranking, k=plan.k, score_threshold=plan.score_threshold)
+        rows = explained(
+            candidates,
+            rescored,
+            ranking,
+            k=plan.k,
+            score_threshold=plan.score_threshold,
+            collapse=plan.collapse,
+        )
         documents = returned_documents(rows, ranking.kind)
         done = time.perf_counter()
         seconds = {

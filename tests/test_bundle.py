@@ -114,6 +114,7 @@ def retriever(embeddings: PooledEmbeddings, scorer: CrossEncoderScorer) -> Reran
         recall_mode="hybrid",
         score_threshold=0.001,
         timeout=60,
+        collapse="source",
     )
     return made.with_report(REPORT)
 
@@ -182,7 +183,7 @@ def test_moved_and_loaded_it_answers_the_same(
     loaded = RerankRetriever.load_local(str(moved))
     try:
         assert_same_answers(retriever, loaded)
-        for name in ("k", "fetch_k", "recall_mode", "score_threshold", "timeout", "blend"):
+        for name in ("k", "fetch_k", "recall_mode", "score_threshold", "timeout", "collapse", "blend"):
             assert getattr(loaded, name) == getattr(retriever, name)
         assert loaded.report == REPORT
         assert loaded.reranker.max_length == 64
@@ -469,6 +470,18 @@ def test_a_manifest_with_a_wrong_entry(fake: tuple[RerankRetriever, Path], key: 
     embeddings = HashEmbeddings() if key == "reranker" else None
     with pytest.raises(FormatError):
         RerankRetriever.load_local(folder, embeddings=embeddings)
+
+
+def test_a_bundle_of_before_there_was_a_setting_opens(fake: tuple[RerankRetriever, Path]) -> None:
+    made, folder = fake
+    edit(folder, lambda manifest: [manifest["settings"].pop(name) for name in bundle.NEWER_SETTINGS])
+    loaded = RerankRetriever.load_local(folder, embeddings=HashEmbeddings(), reranker=Foreign())
+    assert loaded.collapse is None
+    assert (loaded.k, loaded.fetch_k) == (made.k, made.fetch_k)
+    loaded.recall.close()
+    edit(folder, lambda manifest: manifest["settings"].pop("k"))
+    with pytest.raises(FormatError, match="'k'"):
+        RerankRetriever.load_local(folder, embeddings=HashEmbeddings(), reranker=Foreign())
 
 
 @pytest.mark.parametrize("part", ["store", "bi_encoder", "cross_encoder"])

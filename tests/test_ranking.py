@@ -1,6 +1,8 @@
 """The final order and what is said of each candidate, from stage scores given by hand."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -11,11 +13,14 @@ from langchain_core.documents import Document
 from scipy.special import expit
 from scipy.stats import zscore
 
+from langchain_rerank_retriever import FaissStore
 from langchain_rerank_retriever.blend import BlendVariant
+from langchain_rerank_retriever.collapse import belonging
 from langchain_rerank_retriever.protocols import SCORE_KEYS, ExplainedCandidate, Explanation
 from langchain_rerank_retriever.ranking import explained, rank, returned_documents
 from langchain_rerank_retriever.recall import Candidate
 from langchain_rerank_retriever.rescore import Rescored
+from tests.conftest import HashEmbeddings
 
 NAN = float("nan")
 
@@ -143,6 +148,134 @@ def test_a_dropped_candidate_says_so() -> None:
     assert outcomes(rows) == {"d1": "returned", "d0": "dropped_by_reranker"}
     assert {row.rerank_score for row in rows} == {None}
     assert {row.truncated for row in rows} == {None}
+
+
+# ---------------------------------------------------------------- parents
+
+
+def with_parents(parents: Sequence[Any]) -> list[Candidate]:
+    return [
+        Candidate(Document(id=f"d{place}", page_content="", metadata={"source": {"file": parent}}), 0.5)
+        for place, parent in enumerate(parents)
+    ]
+
+
+def test_of_each_parent_the_best_is_returned() -> None:
+    found = with_parents(["a", "a", "b", "a", "c", "b"])
+    scores = rescored(found, [1.0, 5.0, 3.0, 6.0, 2.0, 4.0])
+    rows = explained(
+        found, scores, rank(found, scores, None), k=2, score_threshold=None, collapse="source.file"
+    )
+    assert outcomes(rows) == {
+        "d3": "returned",
+        "d1": "collapsed",
+        "d5": "returned",
+        "d2": "collapsed",
+        "d4": "below_k",
+        "d0": "collapsed",
+    }
+    assert [row.rank for row in rows] == [1, 2, 3, 4, 5, 6]
+
+
+def test_what_does_not_come_out_stands_for_nobody() -> None:
+    found = with_parents(["a", "a", "b", "b"])
+    dropping = Rescored(tuple(one.document for one in found), order=(1, 3, 2))
+    rows = explained(
+        found, dropping, rank(found, dropping, None), k=9, score_threshold=None, collapse="source.file"
+    )
+    assert outcomes(rows) == {
+        "d1": "returned",
+        "d3": "returned",
+        "d2": "collapsed",
+        "d0": "dropped_by_reranker",
+    }
+    # Recall alone is believed in its order, whatever the scores: here the first of "a" fails the threshold.
+    low_first = [Candidate(one.document, score) for one, score in zip(found, [0.1, 0.9, 0.9, 0.1])]
+    rows = explained(
+        low_first, None, rank(low_first, None, None), k=9, score_threshold=0.5, collapse="source.file"
+    )
+    assert list(outcomes(rows).values()) == ["below_threshold", "returned", "returned", "below_threshold"]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc") | st.none(), st.integers(0, 5)), max_size=12),
+    st.integers(1, 4),
+    st.none() | st.integers(0, 5),
+)
+def test_parents_by_brute_force(rows: list[tuple[str | None, int]], k: int, threshold: int | None) -> None:
+    found = with_parents([parent for parent, _ in rows])
+    scores = rescored(found, [score for _, score in rows])
+    told = explained(
+        found, scores, rank(found, scores, None), k=k, score_threshold=threshold, collapse="source.file"
+    )
+    expected: list[int] = []
+    for place in sorted(range(len(rows)), key=lambda place: -rows[place][1]):
+        parent, score = rows[place]
+        known = {rows[one][0] for one in expected}
+        if (threshold is None or score >= threshold) and (parent is None or parent not in known):
+            expected.append(place)
+    assert [row.recall_rank - 1 for row in told if row.outcome == "returned"] == expected[:k]
+    assert [row.recall_rank - 1 for row in told if row.outcome == "below_k"] == expected[k:]
+
+
+SAME = [
+    ("a", "a", True),
+    ("a", "A", False),
+    (1, 1.0, True),
+    (1, True, False),
+    (0, False, False),
+    (True, True, True),
+    (1, "1", False),
+    (np.float64(2), 2, True),
+    (None, None, False),
+    (float("nan"), float("nan"), False),
+    ("", "", True),
+    (["a", 1], ["a", 1], True),
+    (["a"], ["b"], False),
+    ({"x": 1, "y": 2}, {"y": 2, "x": 1}, True),
+    (datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 1, tzinfo=UTC), True),
+    (datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 2, tzinfo=UTC), False),
+]
+
+
+@pytest.mark.parametrize(("one", "other", "same"), SAME)
+def test_which_values_are_equal(one: Any, other: Any, same: bool) -> None:
+    parents = [belonging({"source": value}, "source") for value in (one, other)]
+    assert (parents[0] is not None and parents[0] == parents[1]) is same
+
+
+@pytest.mark.parametrize(
+    ("metadata", "expected"),
+    [
+        ({"a": {"b": {"c": "x"}}}, "x"),
+        ({"a.b.c": "whole", "a": {"b": {"c": "x"}}}, "whole"),
+        ({"a": {"b": "x"}}, None),
+        ({"a": "x"}, None),
+        ({"a": {"b": ["x"]}}, None),
+        ({"a": {"b.c": "x"}}, None),
+        ({}, None),
+    ],
+)
+def test_where_a_dotted_key_is_looked_up(metadata: dict[str, Any], expected: str | None) -> None:
+    assert belonging(metadata, "a.b.c") == (None if expected is None else (str, expected))
+
+
+def test_keys_are_looked_up_as_filters_do() -> None:
+    """The store's filters are the measure: what `$exists` finds has a parent, what does not has none."""
+    metadatas: list[dict[str, Any]] = [
+        {"a": {"b": 1}},
+        {"a.b": 1},
+        {"a": 1},
+        {"a": {"b.c": 1}},
+        {"a.b": 1, "a": {"b": 2}},
+        {},
+    ]
+    with FaissStore.from_texts(["x"] * len(metadatas), HashEmbeddings(), metadatas) as store:
+        for value in (1, 2):
+            hits = store.similarity_search("x", k=9, filter={"a.b": value})
+            filtered = sorted(str(one.metadata) for one in hits)
+            expected = [one for one in metadatas if belonging(one, "a.b") == (Number, value)]
+            assert filtered == sorted(map(str, expected))
 
 
 # ---------------------------------------------------------------- documents

@@ -326,6 +326,8 @@ def test_a_mistyped_argument(retriever: RerankRetriever, name: str) -> None:
         ({"score_threshold": "0.5"}, "score_threshold must be a number or None, got '0.5'"),
         ({"score_threshold": float("nan")}, "got nan"),
         ({"score_threshold": True}, "got True"),
+        ({"collapse": ""}, "collapse must be the name of a metadata key, such as 'source', or None; got ''"),
+        ({"collapse": 5}, "collapse must be .*got 5"),
         ({"filter": {"place": {"$near": 3}}}, r"\$near"),
     ],
 )
@@ -397,6 +399,7 @@ def test_any_text_may_be_asked(
         ({"score_threshold": "high"}, "score_threshold: .*number or None, got 'high'"),
         ({"score_threshold": float("nan")}, "score_threshold: .*got nan"),
         ({"blend": "a blend"}, "blend"),
+        ({"collapse": 3}, "collapse: .*the name of a metadata key.*got 3"),
         ({"timeout": 0}, "timeout: .*seconds above 0"),
         ({"timeout": -1.0}, "timeout: "),
         ({"timeout": float("nan")}, "timeout: "),
@@ -687,6 +690,38 @@ def test_with_nothing_scored_a_blend_leaves_the_order_of_recall(store: FaissStor
 def test_a_deadline_that_is_not_met_changes_nothing(store: FaissStore, retriever: RerankRetriever) -> None:
     in_time = RerankRetriever(store, reranker=Longest(), timeout=60)
     assert in_time.invoke(QUERY) == retriever.invoke(QUERY)
+
+
+# ---------------------------------------------------------------- parents
+
+
+def test_chunks_of_one_document_are_one_answer(embeddings: HashEmbeddings) -> None:
+    chunks = [
+        Document(
+            id=f"{name}{number}", page_content=f"{TEXTS[place]} {'more ' * number}", metadata={"of": name}
+        )
+        for place, name in enumerate(IDS)
+        for number in range(3)
+    ]
+    with FaissStore.from_documents(chunks, embeddings) as store:
+        retriever = RerankRetriever(store, reranker=Longest(), collapse="of", k=4)
+        found = retriever.invoke(QUERY)
+        # The longest chunk of a document is its last; the documents are in the order of those.
+        assert ids(found) == [f"{name}2" for name in LONGEST_FIRST[:4]]
+        assert asyncio.run(retriever.ainvoke(QUERY)) == found
+        assert retriever.invoke(QUERY, k=9) == RerankRetriever(store, reranker=Longest()).invoke(
+            QUERY, k=9, collapse="of"
+        )
+        assert len(retriever.invoke(QUERY, k=9)) == 6
+        fates = [row.outcome for row in retriever.explain(QUERY).candidates]
+        assert {one: fates.count(one) for one in fates} == {"returned": 4, "collapsed": 12, "below_k": 2}
+        # Only what was recalled can be chosen from.
+        few = retriever.explain(QUERY, k=3, fetch_k=3).candidates
+        assert len(retriever.invoke(QUERY, k=3, fetch_k=3)) == len(
+            {row.document.metadata["of"] for row in few}
+        )
+        # Where nobody has the key, everybody stands for himself.
+        assert len(retriever.invoke(QUERY, k=9, collapse="nobody.has.this")) == 9
 
 
 # ---------------------------------------------------------------- foreign parts
