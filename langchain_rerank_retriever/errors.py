@@ -12,6 +12,8 @@
     │   ├── FormatError                        not ours, damaged, or of a newer version
     │   └── ReadOnlyError                      a change was asked of something opened read-only
     ├── ScoringError           (RuntimeError)  a model gave no number, or not as many as asked for
+    ├── LaunchError            (RuntimeError)  another process of the same launch failed or is gone
+    ├── OverloadedError        (RuntimeError)  more waits for a model than it keeps
     └── ClosedError            (RuntimeError)  used after close()
 
 To catch whatever goes wrong in a call of ours::
@@ -90,6 +92,22 @@ class ReadOnlyError(StorageError):
 
 class ScoringError(RerankError, RuntimeError):
     """A model returned something that is no finite number, or not one per input."""
+
+
+class LaunchError(RerankError, RuntimeError):
+    """Another process of the same launch failed, is gone or did not answer, so this one cannot go on either."""
+
+
+class OverloadedError(RerankError, RuntimeError):
+    """So much waits for a model that more was refused; nothing of the refused call has run.
+
+    Attributes:
+        waiting: Inputs that waited when the call came.
+    """
+
+    def __init__(self, message: str, *, waiting: int) -> None:
+        super().__init__(message)
+        self.waiting = waiting
 
 
 class ClosedError(RerankError, RuntimeError):

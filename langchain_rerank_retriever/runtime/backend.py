@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from langchain_rerank_retriever.errors import ScoringError
 from langchain_rerank_retriever.protocols import FloatArray
 
 
@@ -48,6 +49,10 @@ class Output:
     done: NDArray[np.bool_]
 
 
+class BatchTooLargeError(ScoringError):
+    """A batch did not fit the device's memory. A smaller one may; the backend is as it was before."""
+
+
 class Backend(Protocol):
     """A loaded model. Only its worker's thread calls it, one call at a time."""
 
@@ -65,5 +70,9 @@ class Backend(Protocol):
         ...
 
     def run(self, rows: Sequence[Row]) -> FloatArray:
-        """Run one batch of rows of one group; one value a row, in their order."""
+        """Run one batch of rows of one group; one value a row, in their order.
+
+        Raises:
+            BatchTooLargeError: It needs more memory than there is.
+        """
         ...

@@ -4,6 +4,11 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 
+def cost(lengths: Sequence[int]) -> int:
+    """Return the tokens that are computed for a batch: its row count times its longest row; 0 for no rows."""
+    return len(lengths) * max(lengths, default=0)
+
+
 def pack(lengths: Sequence[int], *, budget: int, max_rows: int | None = None) -> list[list[int]]:
     """Pack rows into batches of similar length under a token budget.
 

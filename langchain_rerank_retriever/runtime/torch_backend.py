@@ -11,7 +11,7 @@ from sentence_transformers.util import batch_to_device
 
 from langchain_rerank_retriever.errors import ScoringError
 from langchain_rerank_retriever.protocols import FloatArray
-from langchain_rerank_retriever.runtime.backend import Row
+from langchain_rerank_retriever.runtime.backend import BatchTooLargeError, Row
 from langchain_rerank_retriever.runtime.rows import Rows, task_of
 
 
@@ -64,13 +64,25 @@ class TorchBackend:
 
         Raises:
             ScoringError: The model gave NaN, infinity or a wrong count.
+            BatchTooLargeError: The device's memory does not hold it.
         """
         try:
             values = self._forward(rows)
-        except torch.OutOfMemoryError:
-            # The worker tries again with half the rows, which needs what this attempt still holds.
-            torch.cuda.empty_cache()
-            raise
+        except torch.OutOfMemoryError as error:
+            reason = str(error)
+        else:
+            return self._checked(values, rows)
+        # Only here, where nothing holds the failed attempt's tensors any more, is their memory free: an error that
+        # names the other as its cause would hold them as long as somebody holds the error.
+        torch.cuda.empty_cache()
+        longest = max(row.length for row in rows)
+        raise BatchTooLargeError(
+            f"{len(rows)} rows of {longest} tokens do not fit the memory of {self._device} ({reason}). Use a smaller "
+            "max_length, another precision or another device."
+        )
+
+    @staticmethod
+    def _checked(values: FloatArray, rows: Sequence[Row]) -> FloatArray:
         if len(values) != len(rows):
             raise ScoringError(f"Expected {len(rows)} values from the model, got {len(values)}.")
         if not np.isfinite(values).all():

@@ -1,55 +1,44 @@
-"""One thread a model: takes requests from a queue, packs shared batches, resolves the futures."""
+"""One thread a model: takes requests from a queue, packs shared batches, resolves the answers."""
 
+import logging
 import os
 import sys
 import threading
+import time
 import weakref
-from collections import deque
 from collections.abc import Sequence
-from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
 from langchain_rerank_retriever.errors import ClosedError
+from langchain_rerank_retriever.protocols import FloatArray
+from langchain_rerank_retriever.runtime.admission import MAX_WAITING, Admission
 from langchain_rerank_retriever.runtime.answer import Answer
-from langchain_rerank_retriever.runtime.backend import Backend, Row
-from langchain_rerank_retriever.runtime.batching import pack, slices
+from langchain_rerank_retriever.runtime.backend import Backend, BatchTooLargeError, Row
+from langchain_rerank_retriever.runtime.batching import cost
+from langchain_rerank_retriever.runtime.counts import Counts
 from langchain_rerank_retriever.runtime.request import Progress, Request
+from langchain_rerank_retriever.runtime.rounds import Placed, Round, Rounds
 
-Placed = tuple[Request, Row]
-_Shelf = tuple[int, str]
+logger = logging.getLogger(__name__)
 
-#: After so many urgent batches in a row a bulk one runs, so that a stream of queries starves nobody.
-URGENT_STREAK = 4
-#: Where there is a deadline, rows are sorted by length within so many batches of a list and not beyond: with
-#: two, hardly more is padded than by sorting all of them, and a deadline finds the head of the list done.
-SLICE_BATCHES = 2
 #: A fork waits this long for running batches; a child made in the middle of one could inherit held locks.
 FORK_WAIT_SECONDS = 10.0
-
-
-class _Round:
-    """Batches made of the requests that waited at one moment, and those requests."""
-
-    def __init__(self, requests: list[Request], batches: list[list[Placed]]) -> None:
-        self.requests = requests
-        self.batches = deque(batches)
-        self.urgent = requests[0].urgent
 
 
 class Worker:
     """Drives one backend from one thread, which starts with the first request.
 
-    Requests that wait at the same moment form a round and share its batches; rounds take turns, one batch
-    each, urgent rounds first. So a query overtakes a bulk job between two of its batches, and a small job
-    beside a large one is done after about twice its own time. Between two batches cancelled requests are
-    dropped.
+    Requests that wait at the same moment form a round and share its batches; rounds take turns, urgent ones
+    first, so that each request gets the same share. So a query overtakes a bulk job between two of its batches,
+    and a small job beside a large one is done after about twice its own time. Between two batches requests are
+    dropped that were cancelled or whose deadline has come.
 
     Args:
         backend: The model.
         budget: Largest cost of a batch in padded tokens.
         max_rows: Largest row count of a batch; ``None`` for no limit but the budget.
         chunk: Inputs that are tokenised for one round; the rest of a long job waits as text.
+        max_waiting: Inputs that may wait; a request counts no more than ``chunk`` of them.
         name: Name of the thread.
     """
 
@@ -60,13 +49,16 @@ class Worker:
         budget: int,
         max_rows: int | None = None,
         chunk: int = 256,
+        max_waiting: int = MAX_WAITING,
         name: str = "model",
     ) -> None:
         self._backend: Backend | None = backend
         self._budget = budget
         self._max_rows = max_rows
         self._chunk = chunk
+        self._max_waiting = max_waiting
         self._name = name
+        self._counts = Counts()
         self._closed = False
         self._reset()
         _workers.add(self)
@@ -77,8 +69,13 @@ class Worker:
         self._thread: threading.Thread | None = None
         self._inbox: list[Request] = []
         self._unread: list[Request] = []
-        self._rounds: deque[_Round] = deque()
-        self._streak = 0
+        self._rounds = Rounds()
+        self._admission = Admission(limit=self._max_waiting, largest=self._chunk)
+
+    @property
+    def counts(self) -> Counts:
+        """What has been done so far; a snapshot that does not change any more."""
+        return self._counts
 
     def submit(
         self,
@@ -105,11 +102,13 @@ class Worker:
 
         Raises:
             ClosedError: After ``close``.
+            OverloadedError: Too much waits already; nothing of this is queued.
         """
         request = Request(items, kind, urgent=urgent, progress=progress, deadline=deadline)
         with self._ready:
             if self._closed:
                 raise ClosedError("This model was closed. Make a new one to go on.")
+            self._admission.admit(request.answer, len(items))
             self._inbox.append(request)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._main, name=self._name, daemon=True)
@@ -168,86 +167,80 @@ class Worker:
         for urgent in (True, False):
             requests = [request for request in waiting if request.urgent == urgent]
             if requests:
-                self._rounds.append(_Round(requests, self._batches(backend, requests)))
+                self._open_round(backend, requests)
 
-    def _batches(self, backend: Backend, requests: list[Request]) -> list[list[Placed]]:
+    def _open_round(self, backend: Backend, requests: list[Request]) -> None:
         share = max(1, self._chunk // len(requests))
-        placed: list[tuple[_Shelf, Placed]] = []
+        started = time.perf_counter()
+        read: list[tuple[Request, list[Row]]] = []
         for request in requests:
             try:
-                rows = request.read(backend, share)
+                read.append((request, request.read(backend, share)))
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's
                 request.fail(error)
-            else:
-                shelves = self._shelves(rows, requests)
-                placed += zip(shelves, [(request, row) for row in rows], strict=True)
-        placed.sort(key=itemgetter(0))
-        batches: list[list[Placed]] = []
-        for _, group in groupby(placed, key=itemgetter(0)):
-            members = [one for _, one in group]
-            lengths = [row.length for _, row in members]
-            packed = pack(lengths, budget=self._budget, max_rows=self._max_rows)
-            batches += [[members[place] for place in batch] for batch in packed]
-        return batches
-
-    def _shelves(self, rows: list[Row], requests: list[Request]) -> list[_Shelf]:
-        """Say which rows of a request may share a batch with which of others, and in which order."""
-        numbers = [0] * len(rows)
-        if any(request.answer.has_deadline for request in requests):
-            size = max(1, SLICE_BATCHES * self._budget // len(requests))
-            numbers = slices([row.length for row in rows], size)
-        return [(number, repr(row.group)) for number, row in zip(numbers, rows, strict=True)]
+        self._counts = self._counts.took(time.perf_counter() - started, reading=True)
+        if read:
+            self._rounds.add(Round(read, budget=self._budget, max_rows=self._max_rows))
 
     def _run_next(self, backend: Backend) -> None:
         if not self._rounds:
             return
-        current = self._next_round()
-        self._streak = self._streak + 1 if current.urgent else 0
-        if current.batches:
-            self._run(backend, current.batches.popleft())
-        if current.batches:
-            self._rounds.append(current)
-        else:
+        current = self._rounds.next_round()
+        batch = current.next_batch(self._budget)
+        if batch:
+            current.put_back(self._run(backend, batch))
+        self._rounds.ran(current, cost([row.length for _, row in batch]))
+        if not current.open:
             self._unread += [request for request in current.requests if request.unread]
 
-    def _next_round(self) -> _Round:
-        prefer_urgent = self._streak < URGENT_STREAK
-        chosen = next((one for one in self._rounds if one.urgent == prefer_urgent), self._rounds[0])
-        self._rounds.remove(chosen)
-        return chosen
-
-    def _run(self, backend: Backend, placed: list[Placed]) -> None:
-        placed = [(request, row) for request, row in placed if request.wanted()]
-        if not placed:
-            return
+    def _run(self, backend: Backend, batch: list[Placed]) -> list[list[Placed]]:
+        """Run a batch; return its halves if it failed and has any, to see what can be saved."""
+        rows = [row for _, row in batch]
+        started = time.perf_counter()
         try:
-            values = backend.run([row for _, row in placed])
+            values = backend.run(rows)
         except Exception as error:  # noqa: BLE001 - out of memory or one bad row: halve and see
-            if len(placed) == 1:
-                placed[0][0].fail(error)
-                return
-            half = len(placed) // 2
-            self._run(backend, placed[:half])
-            self._run(backend, placed[half:])
+            self._counts = self._counts.took(time.perf_counter() - started)
+            if len(batch) == 1:
+                batch[0][0].fail(error)
+                return []
+            if isinstance(error, BatchTooLargeError):
+                self._shrink(cost([row.length for row in rows]))
+            half = len(batch) // 2
+            return [batch[:half], batch[half:]]
+        self._counts = self._counts.took(time.perf_counter() - started).ran(rows)
+        _deliver(batch, values)
+        return []
+
+    def _shrink(self, too_much: int) -> None:
+        """Remember what did not fit, so that not every later batch has to fail first."""
+        if too_much // 2 >= self._budget:
             return
-        owners: dict[int, list[int]] = {}
-        for place, (request, _) in enumerate(placed):
-            owners.setdefault(id(request), []).append(place)
-        for places in owners.values():
-            request = placed[places[0]][0]
-            try:
-                request.deliver([placed[place][1] for place in places], values[places])
-            except Exception as error:  # noqa: BLE001 - a caller's progress callback may raise anything
-                request.fail(error)
+        logger.warning(
+            "%s: a batch of %d tokens does not fit the memory; from now on batches hold at most %d.",
+            self._name,
+            too_much,
+            too_much // 2,
+        )
+        self._budget = too_much // 2
 
     def _fail_all(self, error: BaseException) -> None:
         with self._ready:
             waiting = [*self._inbox, *self._unread]
             self._inbox, self._unread = [], []
-        for one in self._rounds:
-            waiting += one.requests
-        self._rounds.clear()
-        for request in waiting:
+        for request in waiting + self._rounds.clear():
+            request.fail(error)
+
+
+def _deliver(batch: list[Placed], values: FloatArray) -> None:
+    owners: dict[int, list[int]] = {}
+    for place, (request, _) in enumerate(batch):
+        owners.setdefault(id(request), []).append(place)
+    for places in owners.values():
+        request = batch[places[0]][0]
+        try:
+            request.deliver([batch[place][1] for place in places], values[places])
+        except Exception as error:  # noqa: BLE001 - a caller's progress callback may raise anything
             request.fail(error)
 
 

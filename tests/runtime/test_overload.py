@@ -1,0 +1,240 @@
+"""More than fits: into the queue, into the memory."""
+
+import logging
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from langchain_rerank_retriever.errors import OverloadedError, RerankError
+from langchain_rerank_retriever.runtime.admission import MAX_WAITING
+from langchain_rerank_retriever.runtime.backend import BatchTooLargeError, Row
+from langchain_rerank_retriever.runtime.counts import Counts
+from langchain_rerank_retriever.runtime.worker import Worker
+from tests.runtime.words import WordBackend, texts, values
+
+# ---------------------------------------------------------------- the queue
+
+
+@pytest.fixture
+def held() -> WordBackend:
+    """Is inside its first batch until its gate is opened."""
+    backend = WordBackend()
+    backend.hold()
+    return backend
+
+
+def test_more_than_the_bound_is_refused_before_anything_is_queued(held: WordBackend) -> None:
+    worker = Worker(held, budget=16, chunk=8, max_waiting=20)
+    answers = [worker.submit(["a"] * 5, urgent=True) for _ in range(4)]
+    with pytest.raises(
+        OverloadedError, match=r"20 inputs waiting and keeps at most 20; 1 more .*concurrency"
+    ) as caught:
+        worker.submit(["refused"], urgent=True)
+    assert caught.value.waiting == 20
+    assert isinstance(caught.value, RerankError)
+    held.gate.release(1000)
+    assert [len(values(answer)) for answer in answers] == [5] * 4
+    assert values(worker.submit(["a"] * 20)) == [1] * 20
+    assert all("refused" not in batch for batch in held.batches)
+    worker.close()
+
+
+def test_what_ends_in_whatever_way_makes_room(held: WordBackend) -> None:
+    worker = Worker(held, budget=16, chunk=8, max_waiting=4)
+    running = worker.submit(["a", "b"])
+    held.entered.acquire(timeout=5)
+    waiting = worker.submit(["c", "d"])
+    with pytest.raises(OverloadedError):
+        worker.submit(["e"])
+    assert waiting.cancel()
+    bad = worker.submit(["untokenisable"])
+    late = worker.submit(["late"], deadline=0.0)
+    assert np.isnan(late.wait().values).all()
+    late = worker.submit(["late"], deadline=0.0)
+    held.gate.release(1000)
+    values(running)
+    with pytest.raises(TypeError):
+        bad.result(timeout=5)
+    assert values(worker.submit(["f", "g", "h", "i"])) == [1] * 4
+    worker.close()
+
+
+def test_a_bulk_job_counts_no_more_than_a_chunk_and_always_fits_alone(held: WordBackend) -> None:
+    worker = Worker(held, budget=16, chunk=8, max_waiting=20)
+    jobs = [worker.submit(["a"] * 1000), worker.submit(["b"] * 1000)]
+    worker.submit(["c"] * 4)
+    with pytest.raises(OverloadedError):
+        worker.submit(["d"])
+    for job in jobs:
+        job.cancel()
+    held.gate.release(1000)
+    worker.close()
+    tight = Worker(WordBackend(), budget=16, chunk=8, max_waiting=2)
+    assert values(tight.submit(["a"] * 30)) == [1] * 30
+    tight.close()
+
+
+def test_many_threads_never_make_it_lose_count() -> None:
+    worker = Worker(WordBackend(), budget=16, chunk=8, max_waiting=40)
+    refused = []
+
+    def call() -> None:
+        for _ in range(50):
+            try:
+                assert values(worker.submit(["a"] * 7)) == [1] * 7
+            except OverloadedError as error:
+                refused.append(error)
+
+    callers = [threading.Thread(target=call) for _ in range(12)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(timeout=30)
+    # Empty again: what counts a whole chunk five times over fits exactly.
+    held = worker._backend
+    assert isinstance(held, WordBackend)
+    held.hold()
+    answers = [worker.submit(["b"] * 8) for _ in range(5)]
+    with pytest.raises(OverloadedError):
+        worker.submit(["c"])
+    held.gate.release(10**6)
+    assert all(values(answer) == [1] * 8 for answer in answers)
+    worker.close()
+
+
+def test_a_thousand_queries_at_once_fit() -> None:
+    assert MAX_WAITING >= 1000 * 100
+
+
+# ---------------------------------------------------------------- the memory
+
+
+class SmallMemory(WordBackend):
+    """Holds so many padded tokens at a time."""
+
+    def __init__(self, tokens: int) -> None:
+        super().__init__()
+        self.tokens = tokens
+        self.failed: list[int] = []
+
+    def run(self, rows: Sequence[Row]) -> np.ndarray:
+        cost = len(rows) * max(row.length for row in rows)
+        if cost > self.tokens:
+            self.failed.append(cost)
+            raise BatchTooLargeError(f"{cost} tokens")
+        return super().run(rows)
+
+
+def test_what_does_not_fit_is_remembered(caplog: pytest.LogCaptureFixture) -> None:
+    backend = SmallMemory(20)
+    worker = Worker(backend, budget=64, chunk=1000, name="small")
+    with caplog.at_level(logging.WARNING):
+        assert values(worker.submit(texts("a", *[2] * 300))) == [2] * 300
+    # 64 does not fit and 32 does not; 16 does, for all that was packed before and comes after.
+    assert backend.failed == [64, 32]
+    assert (
+        "small: a batch of 32 tokens does not fit the memory; from now on batches hold at most 16."
+        in caplog.text
+    )
+    caplog.clear()
+    assert values(worker.submit(texts("b", *[4] * 100))) == [4] * 100
+    assert backend.failed == [64, 32]
+    assert not caplog.records
+    assert {len(batch) for batch in backend.batches if "b b b b" in batch} == {4}
+    worker.close()
+
+
+def test_one_row_that_does_not_fit_fails_alone_and_changes_nothing() -> None:
+    backend = SmallMemory(20)
+    worker = Worker(backend, budget=16)
+    huge = worker.submit(texts("huge", 21))
+    with pytest.raises(BatchTooLargeError, match="21 tokens"):
+        huge.result(timeout=5)
+    assert values(worker.submit(texts("a", *[2] * 16))) == [2] * 16
+    assert {len(batch) for batch in backend.batches} == {8}
+    worker.close()
+
+
+def test_other_errors_leave_the_size_of_batches_alone() -> None:
+    backend = WordBackend()
+    worker = Worker(backend, budget=16, chunk=64)
+    backend.hold()
+    worker.submit(["first"])
+    backend.entered.acquire(timeout=5)
+    good, bad = worker.submit(["a"] * 15), worker.submit(["poison"])
+    backend.gate.release(1000)
+    assert values(good) == [1] * 15
+    with pytest.raises(RuntimeError, match="poisoned"):
+        bad.result(timeout=5)
+    backend.batches.clear()
+    values(worker.submit(["b"] * 32))
+    assert [len(batch) for batch in backend.batches] == [16, 16]
+    worker.close()
+
+
+def test_torch_says_it_in_our_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from langchain_rerank_retriever.runtime.torch_backend import TorchBackend
+
+    class Full(torch.nn.Module):
+        def forward(self, *args: object, **kwargs: object) -> None:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    class Nothing:
+        def collate(self, rows: Sequence[Row]) -> dict[str, object]:
+            return {}
+
+    model = torch.nn.Sequential(Full())
+    monkeypatch.setattr(torch.nn.Sequential, "forward", Full.forward)
+    backend = TorchBackend(
+        model,  # type: ignore[arg-type]
+        rows=Nothing(),  # type: ignore[arg-type]
+        output="scores",
+        device="cpu",
+        dtype=torch.float32,
+    )
+    with pytest.raises(
+        BatchTooLargeError, match=r"2 rows of 7 tokens .* cpu \(CUDA out of memory.*max_length"
+    ) as caught:
+        backend.run([Row(0, 3, {}), Row(1, 7, {})])
+    # A cause would keep the tensors of the failed attempt alive.
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+# ---------------------------------------------------------------- the counts
+
+
+def test_counts_by_hand() -> None:
+    backend = WordBackend()
+    worker = Worker(backend, budget=18, chunk=64)
+    assert worker.counts == Counts()
+    assert worker.counts.padded_share == 0.0
+    values(worker.submit(texts("a", 5, 9, 5, 5, 4, 1)))
+    counts = worker.counts
+    # Two rows of 9, three of 5, one of 1.
+    assert (counts.rows, counts.tokens, counts.padded_tokens, counts.batches) == (6, 29, 18 + 15 + 1, 3)
+    assert counts.padded_share == pytest.approx(5 / 34)
+    assert counts.truncated == 0
+    assert counts.seconds >= counts.reading_seconds > 0
+    values(worker.submit(["a"]))
+    assert (counts.rows, worker.counts.rows) == (6, 7)
+    worker.close()
+
+
+def test_truncated_rows_are_counted_and_failed_ones_are_not() -> None:
+    backend = WordBackend()
+
+    def tokenise(items: Sequence[str], kind: str) -> list[Row]:
+        return [Row(place, 1, item, truncated=item == "cut") for place, item in enumerate(items)]
+
+    backend.tokenise = tokenise  # type: ignore[method-assign]
+    worker = Worker(backend, budget=1)
+    values(worker.submit(["cut", "whole", "cut"]))
+    with pytest.raises(RuntimeError, match="poisoned"):
+        values(worker.submit(["poison"]))
+    assert (worker.counts.rows, worker.counts.batches, worker.counts.truncated) == (3, 3, 2)
+    worker.close()
