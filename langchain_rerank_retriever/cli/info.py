@@ -30,14 +30,33 @@ def run(folder: Path, *, as_json: bool) -> None:
 def _lines(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for part in ("recall", "embeddings", "reranker"):
         yield part, _part(manifest[part])
+    yield from _truncation(manifest)
     for name, value in manifest["settings"].items():
-        if value is not None:
+        if value is not None and value is not False:  # what is not set
             yield name, str(value)
     for variant in (manifest["blend"] or {"variants": []})["variants"]:
         yield "blend", ", ".join(f"{name} {weight:.2f}" for name, weight in variant["weights"].items())
     report = manifest["report"]
     if report is not None:
         yield "report", f"{report['held_out_queries']} held-out queries. {report['verdict']}"
+
+
+def _truncation(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Say how much the models read of long texts, as far as that is known."""
+    reranker = manifest["reranker"]
+    if reranker is not None and reranker.get("max_length") is not None:
+        rest = "all, in windows," if reranker["long_documents"] == "max" else "the beginning"
+        yield "long pairs", f"of more than {reranker['max_length']:,} tokens, {rest} is read"
+    # Reports of other makers, of scored pairs and of earlier versions lack the card.
+    card = (manifest["report"] or {}).get("data_card") or {}
+    cut = card.get("truncation")
+    if cut is not None:
+        share = 100 * cut["documents"] / max(1, card["documents"])
+        yield (
+            "truncation",
+            f"{cut['documents']:,} of {card['documents']:,} documents ({share:.0f} %) are longer than the "
+            f"{cut['limit']:,} tokens that training reads; median {cut['median']:,}, longest {cut['longest']:,}",
+        )
 
 
 def _part(part: dict[str, Any] | None) -> str:

@@ -42,6 +42,7 @@ def _row(candidate: ExplainedCandidate) -> dict[str, Any]:
         "blended_score",
         "relevance_score",
         "truncated",
+        "unscored",
         "outcome",
     )
     return {"id": candidate.document.id} | {name: getattr(candidate, name) for name in names}

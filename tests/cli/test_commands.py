@@ -117,6 +117,37 @@ def test_info(run: Run, bundle: Path) -> None:
     assert data == json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.parametrize(
+    ("long_documents", "words"), [("truncate", "the beginning is read"), ("max", "all, in windows, is read")]
+)
+def test_info_tells_what_is_cut(
+    run: Run, bundle: Path, tmp_path: Path, long_documents: str, words: str
+) -> None:
+    manifest = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
+    manifest["reranker"] |= {"max_length": 1024, "long_documents": long_documents}
+    cut = {"limit": 128, "documents": 4814, "median": 440, "longest": 7238}
+    manifest["report"]["data_card"] = {"documents": 5439, "truncation": cut}
+    (tmp_path / "bundle.json").write_text(json.dumps(manifest), encoding="utf-8")
+    lines = run("info", tmp_path).out.splitlines()
+    assert f"long pairs  of more than 1,024 tokens, {words}" in lines
+    assert (
+        "truncation  4,814 of 5,439 documents (89 %) are longer than the 128 tokens that training reads; "
+        "median 440, longest 7,238"
+    ) in lines
+
+
+@pytest.mark.parametrize("card", [None, {}, {"documents": 3, "truncation": None}])
+def test_info_without_a_card(run: Run, bundle: Path, tmp_path: Path, card: Any) -> None:
+    manifest = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
+    manifest["report"]["data_card"] = card
+    manifest["reranker"] = {"foreign": "their.CrossEncoder"}
+    (tmp_path / "bundle.json").write_text(json.dumps(manifest), encoding="utf-8")
+    finished = run("info", tmp_path)
+    assert finished.code == 0
+    assert "long pairs" not in finished.out
+    assert "truncation" not in finished.out
+
+
 def test_verify(run: Run, bundle: Path) -> None:
     finished = run("verify", bundle, "--deep")
     assert (finished.code, finished.out) == (0, f"{bundle} is whole.\n")
