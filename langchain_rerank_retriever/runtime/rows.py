@@ -1,9 +1,12 @@
 """Texts and pairs to rows, and rows to what a model reads."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_rerank_retriever.runtime.backend import Row
+from langchain_rerank_retriever.runtime.padding import pad
+from langchain_rerank_retriever.runtime.pairs import PairReader
 
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel
@@ -27,6 +30,8 @@ class Rows(Protocol):
 class TokenRows:
     """Tokenises once and pads by true length; for language models with a plain tokenizer.
 
+    The texts of pairs are kept tokenised for a while, because the same passages come back query after query.
+
     Args:
         model: Whose tokenizer it is; its ``max_seq_length`` is where inputs are cut.
         prompts: By kind, put before a text or before the query of a pair.
@@ -42,13 +47,27 @@ class TokenRows:
     def tokenise(self, items: Sequence[Any], kind: str) -> list[Row]:
         """Tokenise; one row an input, cut where the model's length ends."""
         inputs = [with_prompt(item, self._prompts.get(kind, "")) for item in items]
+        group = self._groups.get(kind, (kind, None))
+        if not isinstance(inputs[0], str) and self._pairs is not None:
+            return [
+                Row(place, max(1, len(pair.columns["input_ids"])), pair.columns, group, pair.truncated)
+                for place, pair in enumerate(self._pairs.read(inputs))
+            ]
         encoded = call_tokenizer(self._tokenizer, inputs, truncation="longest_first")
-        cut = self._cut(encoded, inputs)
-        return rows_of(encoded, range(len(items)), cut, self._groups.get(kind, (kind, None)))
+        return rows_of(encoded, range(len(items)), self._cut(encoded, inputs), group)
 
     def collate(self, rows: Sequence[Row]) -> Features:
         """Pad to the longest row."""
-        return collate_tokens(self._tokenizer, rows)
+        features: Features = {**pad(self._tokenizer, rows), "modality": "text"}
+        _, prompt_length = rows[0].group
+        if prompt_length is not None:
+            features["prompt_length"] = prompt_length
+        return features
+
+    @cached_property
+    def _pairs(self) -> PairReader | None:
+        # Made for the first pair, because a bi-encoder never sees one.
+        return PairReader.of(self._tokenizer)
 
     def _cut(self, encoded: Any, inputs: Sequence[Any]) -> list[bool]:
         if encoded.encodings is not None:
@@ -159,28 +178,13 @@ def rows_of(
     encoded: Any, owners: Sequence[int], cut: Sequence[bool], group: tuple[str, int | None]
 ) -> list[Row]:
     """Split a tokenizer's answer into rows."""
-    names = [name for name, values in encoded.items() if len(values) == len(owners)]
+    # Padding makes the mask: before it, it is all ones.
+    names = [name for name in encoded if name != "attention_mask" and len(encoded[name]) == len(owners)]
     rows = []
     for place, owner in enumerate(owners):
         payload = {name: encoded[name][place] for name in names}
         rows.append(Row(owner, max(1, len(payload["input_ids"])), payload, group, cut[place]))
     return rows
-
-
-def collate_tokens(tokenizer: "PreTrainedTokenizerBase", rows: Sequence[Row]) -> Features:
-    """Pad tokenised rows to the longest of them, at least one token, and make tensors of them."""
-    # The tokenizer advises padding while tokenising, which is what sorting by length must not do.
-    tokenizer.deprecation_warnings["Asking-to-pad-a-fast-tokenizer"] = True
-    longest = max(row.length for row in rows)
-    columns = {name: [row.payload[name] for row in rows] for name in rows[0].payload}
-    padded = tokenizer.pad(
-        columns, padding="max_length", max_length=longest, return_tensors="pt", verbose=False
-    )
-    features: Features = {**padded, "modality": "text"}
-    _, prompt_length = rows[0].group
-    if prompt_length is not None:
-        features["prompt_length"] = prompt_length
-    return features
 
 
 def _has_plain_tokenizer(model: "BaseModel") -> bool:
