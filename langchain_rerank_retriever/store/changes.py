@@ -4,17 +4,36 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 from langchain_rerank_retriever.protocols import FloatArray
 
 from .filters import field_rows
 from .lexical import TERMS, index_text
-from .rows import BATCH, State, Stored, after, by_ids, document_crc
-from .schema import new_generation
+from .rows import BATCH, Record, State, Stored, after, by_ids, document_crc
+from .schema import SNAPSHOT_TABLE, new_generation
+from .segment import IntArray
 from .validation import Entry, dump_metadata
 
 #: Below this many, deleted numbers are kept for other processes to catch up with, however small the store.
 _TOMBSTONES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """New vectors, as they were written.
+
+    Attributes:
+        seq: The number of the change.
+        pks: Document numbers, ascending, shape ``(n,)``.
+        vectors: Shape ``(n, d)``, float32.
+    """
+
+    seq: int
+    pks: IntArray
+    vectors: FloatArray
 
 
 def write_model(
@@ -38,7 +57,7 @@ def write_model(
 
 def put(
     connection: sqlite3.Connection, state: State, entries: Sequence[Entry], vectors: Mapping[int, FloatArray]
-) -> None:
+) -> Change | None:
     """Add or replace documents.
 
     Args:
@@ -46,6 +65,9 @@ def put(
         state: As this transaction sees it.
         entries: The documents, each id once.
         vectors: Unit vectors by place in ``entries``; a document without one keeps the vector that it has.
+
+    Returns:
+        What became of the vectors; None where there were none.
     """
     _renew_terms(connection, state)
     existing = by_ids(connection, [entry.id for entry in entries])
@@ -59,10 +81,13 @@ def put(
     fresh = [place for place, entry in enumerate(entries) if _differs(existing.get(entry.id), entry)]
     _forget_terms(connection, state, [existing[entries[i].id] for i in fresh if entries[i].id in existing])
     _write_documents(connection, state, [(numbers[place], entries[place]) for place in fresh])
-    if vectors:
-        _write_vectors(
-            connection, _next_seq(connection), ((numbers[i], vector) for i, vector in vectors.items())
-        )
+    if not vectors:
+        return None
+    places = sorted(vectors, key=numbers.__getitem__)
+    pks = np.array([numbers[place] for place in places], dtype=np.int64)
+    change = Change(_next_seq(connection), pks, np.stack([vectors[place] for place in places]))
+    _write_vectors(connection, change.seq, zip(pks.tolist(), change.vectors))
+    return change
 
 
 def _differs(stored: Stored | None, entry: Entry) -> bool:
@@ -178,6 +203,21 @@ def replace_vectors(connection: sqlite3.Connection, vectors: Iterable[tuple[int,
     """Give documents, by number, vectors of another space."""
     _write_vectors(connection, _next_seq(connection), vectors)
     _start_over(connection)
+
+
+def write_record(connection: sqlite3.Connection, record: Record) -> None:
+    """Name the snapshot that goes with the database from now on."""
+    # Stores of earlier versions come without the table, and those versions do not mind it.
+    connection.execute(SNAPSHOT_TABLE)
+    connection.execute(
+        "INSERT OR REPLACE INTO snapshot VALUES (1, ?, ?, ?, ?, ?)",
+        (record.file, record.digest, record.generation, record.space, record.seq),
+    )
+
+
+def forget_record(connection: sqlite3.Connection) -> None:
+    """Name no snapshot any more."""
+    connection.execute("DROP TABLE IF EXISTS snapshot")
 
 
 def _start_over(connection: sqlite3.Connection) -> None:

@@ -189,6 +189,16 @@ class Connections:
                 return
 
     @property
+    def folder(self) -> Path | None:
+        """The store's folder; None for one in memory."""
+        return self._file.parent if self._file else None
+
+    @property
+    def read_only(self) -> bool:
+        """Whether writing is refused."""
+        return self._read_only
+
+    @property
     def closed(self) -> bool:
         """Whether close() was called."""
         return self._closed

@@ -3,21 +3,27 @@
 import shutil
 from pathlib import Path
 
+from filelock import FileLock
+
 from langchain_rerank_retriever import files
 from langchain_rerank_retriever.errors import FormatError, StorageError
 
-from . import schema
-from .connections import SQLITE_ERRORS, Connections, connect, storage_error
+from . import changes, rows, schema, snapshots, view_file
+from .connections import BUSY_SECONDS, SQLITE_ERRORS, Connections, connect, storage_error
 from .forking import at_work
+from .rows import State
+from .view import View
 
 
-def save_copy(connections: Connections, target: Path) -> None:
+def save_copy(connections: Connections, target: Path, state: State, view: View) -> None:
     """Copy a store as it is at one moment, while others may go on writing to it.
 
     Args:
         connections: The open store.
         target: A missing or empty folder, or an earlier store, which is then replaced in one transaction:
             whoever has it open, in any process, sees either the old one or the new one.
+        state: The store, as it was a moment ago.
+        view: Its view of that moment, whole and right, from which the copy's snapshot is made.
 
     Raises:
         FormatError: The folder holds something else.
@@ -29,10 +35,12 @@ def save_copy(connections: Connections, target: Path) -> None:
             copy = scratch / schema.FILE_NAME
             with connections.outside_transactions() as connection:
                 connection.execute("VACUUM INTO ?", (str(copy),))
-            _begin_generation(copy)
             if replace:
-                _overwrite(copy, target / schema.FILE_NAME)
+                with FileLock(target / snapshots.LOCK_NAME, timeout=BUSY_SECONDS):
+                    _begin_generation(copy, target, state, view)
+                    _overwrite(copy, target / schema.FILE_NAME)
             else:
+                _begin_generation(copy, scratch, state, view)
                 files.move_into_place(scratch, target)
     except (OSError, shutil.Error) as error:
         if isinstance(error, StorageError):
@@ -53,11 +61,25 @@ def _is_replaceable(target: Path) -> bool:
     )
 
 
-def _begin_generation(copy: Path) -> None:
-    """Make a copy a line of changes of its own; who has the replaced store open then sees the difference."""
+def _begin_generation(copy: Path, folder: Path, state: State, view: View) -> None:
+    """Make a copy a line of changes of its own; who has the replaced store open then sees the difference.
+
+    Args:
+        copy: The database file.
+        folder: Where the copy's snapshot goes.
+        state: The store before it was copied.
+        view: Its view.
+    """
     connection = connect(copy)
     try:
-        connection.execute("UPDATE state SET generation = ?", (schema.new_generation(),))
+        copied = rows.read_state(connection)
+        generation = schema.new_generation()
+        changes.forget_record(connection)
+        connection.execute("UPDATE state SET generation = ?", (generation,))
+        same = (copied.generation, copied.space) == (state.generation, state.space)
+        if same and len(view) >= snapshots.MIN_ROWS:
+            record = view_file.write(folder, view, space=state.space, generation=generation)
+            changes.write_record(connection, record)
     finally:
         connection.close()
 
@@ -66,6 +88,8 @@ def _overwrite(copy: Path, target: Path) -> None:
     source, destination = connect(copy, read_only=True), connect(target)
     try:
         source.backup(destination)
+        record = rows.read_record(destination)
     finally:
         source.close()
         destination.close()
+    view_file.remove_others(target.parent, record.file if record else None)

@@ -13,11 +13,14 @@ from langchain_rerank_retriever.errors import InvalidDocumentError, RerankError
 from langchain_rerank_retriever.protocols import FloatArray
 
 from . import changes, rows
+from .changes import Change
 from .connections import Connections
 from .model import Model
 from .rows import State
+from .snapshots import Snapshots
 from .validation import Entry
-from .view import Segment, View
+from .view import View
+from .views import Views
 
 Answer = TypeVar("Answer")
 
@@ -39,14 +42,22 @@ class Bound:
     space: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    generation: int
+    change: Change | None
+
+
 class Engine:
     """What reads and changes a store; the LangChain face puts Documents around it."""
 
-    def __init__(self, connections: Connections, embeddings: Embeddings) -> None:
+    def __init__(
+        self, connections: Connections, embeddings: Embeddings, *, mapped: bool | None = None
+    ) -> None:
         """Take over open connections; nothing is read yet."""
         self.connections = connections
+        self.views = Views(connections, Snapshots(connections, mapped=mapped))
         self._bound = Bound(Model(embeddings), None)
-        self._view = View(seq=-1, generation=-1)
 
     @property
     def model(self) -> Model:
@@ -54,9 +65,9 @@ class Engine:
         return self._bound.model
 
     def close(self) -> None:
-        """Close the database and let go of the indexes."""
+        """Close the database and let go of the indexes; writes a snapshot where one is due."""
+        self.views.close()
         self.connections.close()
-        self._view = View(seq=-1, generation=-1)
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
@@ -64,22 +75,10 @@ class Engine:
         while True:
             with self.connections.reading() as connection:
                 state = rows.read_state(connection)
-                view = self._view_of(connection, state)
+                view = self.views.of(connection, state)
                 if view is not None:
                     yield Snapshot(connection, state, view)
                     return
-
-    def _view_of(self, connection: sqlite3.Connection, state: State) -> View | None:
-        """The view of a state; None where a newer one was published since the transaction began."""
-        view = self._view
-        if (view.seq, view.generation) == (state.seq, state.generation):
-            return view
-        with self.connections.view_lock:
-            view = self._view
-            if view.generation == state.generation and view.seq >= state.seq:
-                return view if view.seq == state.seq else None
-            self._view = _caught_up(connection, state, view)
-            return self._view
 
     def bound_model(self) -> tuple[Bound, State]:
         """The model, found to be the one of the store's vectors as they are now.
@@ -150,10 +149,14 @@ class Engine:
             space = bound.space
             self._embed_missing(bound.model, (dimension, state), entries, vectors, batch_size)
             with self.connections.writing() as connection:
-                if self._store(connection, bound, entries, vectors, probes):
-                    break
+                stored = self._store(connection, bound, entries, vectors, probes)
+            if stored is not None:
+                break
         if probes:
             self._rebind(bound, Bound(bound.model, (bound.space or 0) + 1))
+        if stored.change is not None:
+            with contextlib.suppress(MemoryError):
+                self.views.publish(stored.generation, stored.change)
         self.refresh()
 
     def _embed_missing(
@@ -179,17 +182,16 @@ class Engine:
         entries: Sequence[Entry],
         vectors: Mapping[int, FloatArray],
         probes: Mapping[str, FloatArray],
-    ) -> bool:
-        """Write, or return False where others changed the store so that something must be embedded first."""
+    ) -> "_Written | None":
+        """Write, or return None where others changed the store so that something must be embedded first."""
         state = rows.read_state(connection)
         if state.space != bound.space or _without_vector(connection, entries, vectors):
-            return False
+            return None
         if probes:
             changes.write_model(
                 connection, model=bound.model.name, fingerprint=bound.model.fingerprint, probes=probes
             )
-        changes.put(connection, state, entries, vectors)
-        return True
+        return _Written(state.generation, changes.put(connection, state, entries, vectors))
 
     def delete(self, ids: Sequence[str]) -> None:
         """Delete the documents that exist among some ids, in one transaction."""
@@ -240,17 +242,7 @@ class Engine:
         """Publish what was just committed, so that the next search need not."""
         # The change is durable. Should publishing fail, the next read tries again and reports what is wrong.
         with contextlib.suppress(RerankError, MemoryError), self.snapshot():
-            pass
-
-
-def _caught_up(connection: sqlite3.Connection, state: State, view: View) -> View:
-    if state.dimension is None:
-        return View(state.seq, state.generation)
-    if view.generation != state.generation or view.dimension is None:
-        whole = Segment.build(state.dimension, rows.vectors_since(connection, -1, state.dimension))
-        return View(state.seq, state.generation, state.dimension, (whole,) if len(whole.pks) else ())
-    pks, vectors = rows.joined(rows.vectors_since(connection, view.seq, state.dimension), state.dimension)
-    return view.changed(state.seq, rows.removed_since(connection, view.seq), pks, vectors)
+            self.views.upkeep.consider()
 
 
 def _without_vector(

@@ -49,6 +49,8 @@ class FaissStore(SearchableStore):
             ``str`` takes datetimes, paths and numpy values.
         check_model: False leaves the comparison with the stored probes to the first embedding.
         read_only: Refuse changes; the folder must exist.
+        memory_map: True leaves the vectors in a file and reads from it what searches need; False reads them into
+            memory. None does the former from 512 MiB on. Only for a store that has a snapshot, see ``snapshots``.
 
     Raises:
         InvalidArgumentError: A setting is unknown or differs from what the store was made with.
@@ -68,6 +70,7 @@ class FaissStore(SearchableStore):
         metadata_default: MetadataDefault | None = None,
         check_model: bool = True,
         read_only: bool = False,
+        memory_map: bool | None = None,
     ) -> None:
         if blank not in {"keep", "raise"}:
             raise InvalidArgumentError(f'blank must be "keep" or "raise", got {blank!r}')
@@ -78,11 +81,12 @@ class FaissStore(SearchableStore):
         self._metadata_default = metadata_default
         connections = schema.open_connections(self._path, index=index, lexical=lexical, read_only=read_only)
         try:
-            self._engine = Engine(connections, embeddings)
+            self._engine = Engine(connections, embeddings, mapped=memory_map)
             if check_model:
                 self._engine.bound_model()
             with self._engine.snapshot() as snapshot:
                 self._kinds = (snapshot.state.index_kind, snapshot.state.lexical)
+            self._engine.views.upkeep.consider()
         except BaseException:
             connections.close()
             raise
@@ -149,7 +153,10 @@ class FaissStore(SearchableStore):
         self._engine.connections.check_open()
         if self._path is not None and target.exists() and target.samefile(self._path):
             return
-        save_copy(self._engine.connections, target)
+        self._engine.views.check()
+        with self._engine.snapshot() as snapshot:
+            state, view = snapshot.state, snapshot.view
+        save_copy(self._engine.connections, target, state, view)
 
     def add_texts(
         self,

@@ -13,7 +13,7 @@ from langchain_rerank_retriever.errors import FormatError
 from langchain_rerank_retriever.protocols import FloatArray
 
 from .filters import Condition, Scalar, field_rows
-from .view import IntArray
+from .segment import IntArray
 
 #: Rows that are read or embedded at a time.
 BATCH = 256
@@ -48,6 +48,25 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
+class Record:
+    """What the database says about the snapshot of its view that lies beside it.
+
+    Attributes:
+        file: Name of the file.
+        digest: SHA-256 of the file's table, which covers all of it.
+        generation: As in State, when it was written.
+        space: As in State, when it was written.
+        seq: The change that it shows.
+    """
+
+    file: str
+    digest: str
+    generation: int
+    space: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """A document as it lies in the table."""
 
@@ -74,6 +93,21 @@ def read_state(connection: sqlite3.Connection) -> State:
         raise FormatError("The store's table of settings is damaged: restore a copy that save_local() made")
     seq, generation, space, dimension, model, fingerprint, index_kind, lexical, terms = row
     return State(seq, generation, space, dimension, model, fingerprint, index_kind, bool(lexical), terms)
+
+
+def read_record(connection: sqlite3.Connection) -> Record | None:
+    """The snapshot that goes with the database; None where none was written."""
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'snapshot'").fetchone():
+        return None
+    row = connection.execute("SELECT file, digest, generation, space, seq FROM snapshot").fetchone()
+    return Record(*row) if row and all(isinstance(value, str) for value in row[:2]) else None
+
+
+def count_vectors(connection: sqlite3.Connection) -> int:
+    """Number of vectors in the store."""
+    # By the narrow index: in the table itself, every page would have to be read.
+    row = connection.execute("SELECT count(*) FROM vector INDEXED BY vector_seq").fetchone()
+    return int(row[0])
 
 
 def document_crc(document_id: str, text: str, metadata: str) -> int:

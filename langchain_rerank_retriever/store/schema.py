@@ -42,6 +42,11 @@ CREATE TABLE field (
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {FORMAT};
 """
+#: Made with the first snapshot.
+SNAPSHOT_TABLE = (
+    "CREATE TABLE IF NOT EXISTS snapshot (one INTEGER PRIMARY KEY CHECK (one = 1), file TEXT NOT NULL, "
+    "digest TEXT NOT NULL, generation INTEGER NOT NULL, space INTEGER NOT NULL, seq INTEGER NOT NULL)"
+)
 #: Contentless: the texts are in ``document`` already.
 LEXICAL_TABLE = f"CREATE VIRTUAL TABLE lexical USING fts5(body, content='', tokenize='{TOKENIZER}')"
 

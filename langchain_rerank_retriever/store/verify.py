@@ -13,6 +13,7 @@ from . import rows
 from .engine import Engine, Snapshot
 from .lexical import TERMS, index_text
 from .schema import LEXICAL_TABLE
+from .view import View
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +35,15 @@ def verify(engine: Engine, *, deep: bool) -> VerifyResult:
     Args:
         engine: An open store.
         deep: Also read every document and vector, and compare the metadata and lexical indexes and the
-            FAISS view with ones made anew; seconds for ten thousand documents.
+            FAISS view with ones made anew, and the snapshot with the database; seconds for ten thousand documents.
     """
     problems: list[str] = []
     try:
         with engine.snapshot() as snapshot:
             problems += _structure(snapshot, deep=deep)
             if deep and not problems:
-                problems += _vectors(snapshot)
+                problems += _vectors(snapshot, snapshot.view, "FAISS view")
+                problems += _snapshot(engine, snapshot)
                 problems += _metadata(snapshot)
                 problems += _terms(snapshot) if snapshot.state.terms == TERMS else ()
     except RerankError as error:
@@ -69,7 +71,15 @@ def _structure(snapshot: Snapshot, *, deep: bool) -> Iterator[str]:
         yield f"{documents} documents, but {len(snapshot.view)} in the FAISS view"
 
 
-def _vectors(snapshot: Snapshot) -> Iterator[str]:
+def _snapshot(engine: Engine, snapshot: Snapshot) -> Iterator[str]:
+    view, problem = engine.views.examined(snapshot.connection, snapshot.state)
+    if problem:
+        yield problem
+    elif view is not None:
+        yield from _vectors(snapshot, view, "snapshot")
+
+
+def _vectors(snapshot: Snapshot, view: View, name: str) -> Iterator[str]:
     dimension = snapshot.state.dimension
     if dimension is None:
         return
@@ -78,8 +88,9 @@ def _vectors(snapshot: Snapshot) -> Iterator[str]:
         # NaN is not within any distance of one.
         for pk in pks[~(np.abs(lengths - 1) < 1e-5)]:
             yield f"The vector of document number {pk} is not of length one"
-        if not np.array_equal(snapshot.view.vectors(pks), vectors):
-            yield f"The FAISS view differs from the stored vectors from document number {pks[0]} on"
+        if not np.array_equal(view.vectors(pks), vectors):
+            yield f"The {name} differs from the stored vectors from document number {pks[0]} on"
+            return
 
 
 def _metadata(snapshot: Snapshot) -> Iterator[str]:

@@ -1,5 +1,7 @@
 """Kill a writing process at random moments; what is reopened must be the state before or after the interrupted call.
 
+Every change is worth a snapshot here, so kills fall into the writing of snapshots as well.
+
 Run a long series by hand: python -m tests.store.kill --kills 200 --documents 20000
 """
 
@@ -19,13 +21,13 @@ from typing import Any
 
 import numpy as np
 
-from langchain_rerank_retriever.store import FaissStore
+from langchain_rerank_retriever.store import FaissStore, snapshots, upkeep
 
 from .helpers import FastEmbeddings, content, stored_vectors, unit
 
 WORDS = ("retrieval", "vector", "검색", "문서", "index", "crash", "durable", "색인", "page", "model")
 Model = dict[str, tuple[str, dict[str, Any]]]
-KINDS = ("add", "upsert", "relabel", "delete", "replace", "save")
+KINDS = ("add", "upsert", "relabel", "delete", "replace", "save", "reopen")
 
 
 @dataclass
@@ -37,10 +39,10 @@ class Series:
 
     def prepare(self, rng: random.Random, batch: int) -> tuple[str, Any]:
         """The next call, decided by the random numbers and the documents alone, so that both processes agree."""
-        kind = rng.choices(KINDS, weights=(5, 5, 3, 5, 2, 0.3))[0]
+        kind = rng.choices(KINDS, weights=(5, 5, 3, 5, 2, 0.3, 2))[0]
         names = list(self.documents)
         some = rng.sample(names, min(len(names), rng.randint(1, batch)))
-        if kind in {"add", "replace"} or (not some and kind != "save"):
+        if kind in {"add", "replace"} or (not some and kind not in {"save", "reopen"}):
             new = {f"id-{rng.getrandbits(60):x}": self._document(rng) for _ in range(rng.randint(1, batch))}
 
             return "add", new
@@ -66,12 +68,12 @@ class Series:
         elif kind == "delete":
             for name in what:
                 after.documents.pop(name)
-        else:
+        elif kind == "save":
             after.saved = dict(self.documents)
         return after
 
 
-def perform(store: FaissStore, call: tuple[str, Any], copy_folder: Path) -> None:
+def perform(store: FaissStore, call: tuple[str, Any], copy_folder: Path) -> FaissStore:
     kind, what = call
     if kind == "add":
         store.add_texts(
@@ -81,18 +83,28 @@ def perform(store: FaissStore, call: tuple[str, Any], copy_folder: Path) -> None
         )
     elif kind == "delete":
         store.delete(what)
-    else:
+    elif kind == "save":
         store.save_local(copy_folder)
+    else:
+        store.close()
+        return FaissStore(FastEmbeddings(), path=store.path, memory_map=len(what) % 2 == 0)
+    return store
+
+
+def often() -> None:
+    """Have a snapshot written after every change."""
+    snapshots.MIN_ROWS, snapshots.DRIFT, upkeep.QUIET = 1, 0.0, 0.0
 
 
 def child(folder: Path, copy_folder: Path, series: Series, seed: int, batch: int, report: int) -> None:
     """Change the store until killed, with one byte to the pipe after opening and after every finished call."""
+    often()
     store = FaissStore(FastEmbeddings(), path=folder)
     rng = random.Random(seed)
     os.write(report, b"r")
     while True:
         call = series.prepare(rng, batch)
-        perform(store, call, copy_folder)
+        store = perform(store, call, copy_folder)
         series = series.apply(call)
         os.write(report, b"d")
 
@@ -184,11 +196,23 @@ def run(
         vectors = np.array([FastEmbeddings().vector(text) for text in texts])
         store.add_embeddings(texts, vectors, [data for _, data in first.values()], ids=list(first))
         series.documents = first
-    counts = {"kills": 0, "acknowledged": 0, "interrupted, done": 0, "interrupted, not done": 0}
+    counts = dict.fromkeys(
+        (
+            "kills",
+            "acknowledged",
+            "interrupted, done",
+            "interrupted, not done",
+            "half a snapshot",
+            "with a snapshot",
+        ),
+        0,
+    )
     for _ in range(kills):
         child_seed = rng.getrandbits(32)
         arguments = (store_folder, copy_folder, series, child_seed, batch)
         done = run_child(arguments, rng.random() * seconds)
+        counts["half a snapshot"] += any(store_folder.glob("*.snapshot.tmp"))
+        counts["with a snapshot"] += any(store_folder.glob("*.snapshot"))
         replay = random.Random(child_seed)
         for _ in range(done):
             series = series.apply(series.prepare(replay, batch))

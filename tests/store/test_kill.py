@@ -10,3 +10,4 @@ def test_a_killed_writer_leaves_the_state_before_or_after_its_call(tmp_path: Pat
     assert counts["kills"] == 15
     assert counts["acknowledged"] > 15
     assert counts["interrupted, done"] + counts["interrupted, not done"] > 0
+    assert counts["with a snapshot"] > 5

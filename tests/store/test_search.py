@@ -114,7 +114,7 @@ def test_replaced_and_deleted_documents_do_not_come_back() -> None:
         expected = ranking(vectors, query)[:10]
         found = store.dense_search(query, 10)
         assert [document.id for document, _ in found] == [name for name, _ in expected]
-    assert len(store._engine._view.segments) < 8
+    assert len(store._engine.views.current.segments) < 8
     assert store.verify(deep=True).ok
 
 

@@ -1,0 +1,157 @@
+"""Which snapshot a store opens with, and when it writes another. SQLite is the truth; a snapshot only saves time."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from langchain_rerank_retriever.errors import StorageError
+
+from . import changes, rows, view_file
+from .connections import Connections
+from .rows import Record, State
+from .view import View
+from .view_file import DoubtfulError, ViewFile
+
+logger = logging.getLogger(__name__)
+
+#: Below this many rows, reading all vectors from SQLite takes less than a tenth of a second.
+MIN_ROWS = 20_000
+#: Another snapshot is due when this share of the rows has changed; following them takes as long as reading them mapped.
+DRIFT = 1 / 16
+#: From this size on, vectors stay on the disk. Reading as much, checked, takes about half a second.
+MAPPED_BYTES = 512 * 1024 * 1024
+LOCK_NAME = "snapshot.lock"
+
+
+def is_due(view: View) -> bool:
+    """Whether a store has changed so much since its last snapshot that another is worth its writing."""
+    return view.drift >= max(MIN_ROWS, DRIFT * len(view))
+
+
+class Snapshots:
+    """The snapshots in one store's folder."""
+
+    def __init__(self, connections: Connections, *, mapped: bool | None) -> None:
+        """Read nothing yet.
+
+        Args:
+            connections: The store's database.
+            mapped: Whether vectors stay on the disk; None where they are many.
+        """
+        self._connections = connections
+        self._folder = connections.folder
+        self._mapped = mapped
+        self.unchecked: Record | None = None
+
+    @property
+    def writable(self) -> bool:
+        """Whether this store may write any."""
+        return self._folder is not None and not self._connections.read_only
+
+    def is_mapped(self, count: int, dimension: int) -> bool:
+        """Whether so many vectors would stay on the disk."""
+        if self._folder is None:
+            return False
+        return 4 * count * dimension >= MAPPED_BYTES if self._mapped is None else self._mapped
+
+    def load(self, state: State, record: Record | None) -> View | None:
+        """The view that a snapshot holds, which may lag behind; None, with a warning, where anything is doubtful.
+
+        Args:
+            state: The store as the caller's transaction sees it.
+            record: What the database says about its snapshot.
+        """
+        if self._folder is None or record is None or state.dimension is None:
+            return None
+        if (record.generation, record.space) != (state.generation, state.space):
+            # Not damage: clear(), reembed() and save_local() start anew.
+            return None
+        if record.seq > state.seq:
+            self.warn(record, "it is newer than the database")
+            return None
+        try:
+            with ViewFile(self._folder, record) as file:
+                mapped = self.is_mapped(file.rows, state.dimension)
+                view = file.view(state, mapped=mapped)
+        except DoubtfulError as error:
+            self.warn(record, str(error))
+            return None
+        self.unchecked = record if mapped else None
+        return view
+
+    def warn(self, record: Record, reason: str) -> None:
+        """Say why a snapshot is not used."""
+        logger.warning(
+            "The snapshot %s in %s is not used, and the vectors are read from the database instead: %s",
+            record.file,
+            self._folder,
+            reason,
+        )
+
+    def check(self, go_on: Callable[[], bool]) -> bool:
+        """Check what was mapped unchecked; False, with a warning, where it is damaged."""
+        record = self.unchecked
+        if record is None or self._folder is None:
+            return True
+        try:
+            with ViewFile(self._folder, record) as file:
+                if file.check(go_on):
+                    self.unchecked = None
+        except DoubtfulError as error:
+            self.warn(record, str(error))
+            self.unchecked = None
+            return False
+        return True
+
+    def examined(self, state: State, record: Record | None) -> tuple[View | None, str]:
+        """The view of a snapshot whose every block is checked, for comparison, or what is wrong with it."""
+        if self._folder is None or record is None or record.generation != state.generation:
+            return None, ""
+        try:
+            with ViewFile(self._folder, record) as file:
+                file.check(lambda: True)
+                return file.view(state, mapped=True), ""
+        except DoubtfulError as error:
+            return None, f"The snapshot {record.file} is not used, and may be deleted: {error}"
+
+    def save(self, view: View, space: int) -> bool:
+        """Write a view of this store and name it in the database.
+
+        Args:
+            view: Whole and right.
+            space: The space of its vectors.
+
+        Returns:
+            False where another process is at it, or has changed the store so much that this view is of no use.
+
+        Raises:
+            StorageError: It cannot be written; the store is as it was.
+        """
+        if self._folder is None:
+            return False
+        try:
+            with FileLock(self._folder / LOCK_NAME, timeout=0):
+                return self._write(self._folder, view, space)
+        except Timeout:
+            return False
+        except OSError as error:
+            if isinstance(error, StorageError):
+                raise
+            raise StorageError(f"No snapshot could be written to {self._folder}: {error}") from error
+
+    def _write(self, folder: Path, view: View, space: int) -> bool:
+        record = view_file.write(folder, view, space=space)
+        try:
+            with self._connections.writing() as connection:
+                state = rows.read_state(connection)
+                current = (state.generation, state.space) == (record.generation, record.space)
+                if current:
+                    changes.write_record(connection, record)
+                named = rows.read_record(connection)
+        except BaseException:
+            (folder / record.file).unlink(missing_ok=True)
+            raise
+        view_file.remove_others(folder, named.file if named else None)
+        return current

@@ -1,0 +1,289 @@
+"""A view on disk: the arrays that searches read, so that opening a store need not read them from SQLite.
+
+One file, never changed once it has its name:
+
+    the arrays, each on a page boundary | a JSON table of them with the SHA-256 of every block | its length | magic
+
+The database names the file and the SHA-256 of the table, which covers all the rest. So a snapshot of another
+database, of another history of this one (a restored backup), or one that is not whole, is seen as such. SHA-256 and no
+quicker checksum: it is as quick as the disk, and leaves nothing to ask about collisions.
+
+Nothing here is parsed by FAISS, whose readers trust what they read: the arrays are plain numbers, checked in Python.
+"""
+
+import hashlib
+import json
+import mmap
+import os
+import re
+import secrets
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from langchain_rerank_retriever import files
+
+from .rows import Record, State
+from .segment import Segment
+from .view import View
+
+_MAGIC = b"\nLCRR view 1\n"
+_TAIL = 8 + len(_MAGIC)
+#: Arrays begin where pages do, on every processor, so that they can be mapped.
+_ALIGNMENT = 65536
+#: Small enough that the loss of time is small when checking stops, large enough that Python's part is nothing.
+_BLOCK = 4 * 1024 * 1024
+_NAME = re.compile(r"view-[0-9a-f]{16}\.snapshot")
+_TYPES = {"pks": "<i8", "vectors": "<f4", "alive": "|u1"}
+
+Array = NDArray[Any]
+
+
+class DoubtfulError(Exception):
+    """Something about a snapshot is not as it must be; it is not used, and nobody outside sees this."""
+
+
+def new_name() -> str:
+    """A file name that no other snapshot has."""
+    return f"view-{secrets.token_hex(8)}.snapshot"
+
+
+def write(folder: Path, view: View, *, space: int, generation: int | None = None) -> Record:
+    """Write a view to a new file, durably; nothing reads it before the database names it.
+
+    Args:
+        folder: The store's folder.
+        view: What to write.
+        space: The space of its vectors.
+        generation: Under which generation, where the view is to belong to a copy of its database.
+
+    Raises:
+        OSError: It could not be written; no file is left.
+    """
+    name = new_name()
+    scratch = folder / f"{name}.tmp"
+    generation = view.generation if generation is None else generation
+    try:
+        with scratch.open("xb") as stream:
+            digest = _write(stream, view, {"generation": generation, "space": space, "seq": view.seq})
+            stream.flush()
+            os.fsync(stream.fileno())
+        scratch.rename(folder / name)
+        files.sync(folder)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+    return Record(name, digest, generation, space, view.seq)
+
+
+def _write(stream: Any, view: View, about: Mapping[str, object]) -> str:
+    table: list[dict[str, object]] = []
+    for name, array in _arrays(view):
+        stream.write(bytes(-stream.tell() % _ALIGNMENT))
+        offset, hashes = stream.tell(), []
+        whole = np.ascontiguousarray(array, dtype=_type_of(name))
+        data = whole.data.cast("B") if whole.size else memoryview(b"")
+        for start in range(0, len(data), _BLOCK):
+            block = data[start : start + _BLOCK]
+            hashes.append(hashlib.sha256(block).hexdigest())
+            stream.write(block)
+        table.append({"name": name, "shape": array.shape, "offset": offset, "sha256": hashes})
+    footer = json.dumps({**about, "dimension": view.dimension, "arrays": table}).encode()
+    stream.write(footer + len(footer).to_bytes(8, "little") + _MAGIC)
+    return hashlib.sha256(footer).hexdigest()
+
+
+def _arrays(view: View) -> Iterator[tuple[str, Array]]:
+    for place, segment in enumerate(view.segments):
+        yield f"{place}/pks", segment.pks
+        yield f"{place}/vectors", segment.vectors
+        if segment.alive is not None:
+            yield f"{place}/alive", segment.alive
+
+
+def _type_of(name: str) -> str:
+    return _TYPES[name.split("/")[1]]
+
+
+def remove_others(folder: Path, kept: str | None) -> None:
+    """Remove what earlier snapshots, and writers that were killed, have left; who has one mapped keeps it."""
+    for file in folder.glob("view-*.snapshot*"):
+        name = file.name.removesuffix(".tmp")
+        if _NAME.fullmatch(name) and file.name != kept:
+            file.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    name: str
+    shape: tuple[int, ...]
+    offset: int
+    hashes: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape)) * np.dtype(_type_of(self.name)).itemsize
+
+
+class ViewFile:
+    """A snapshot, open for reading; closing it leaves mapped arrays usable."""
+
+    def __init__(self, folder: Path, record: Record) -> None:
+        """Open what the database names.
+
+        Raises:
+            DoubtfulError: It is not there, not a plain file, or not the one that was written.
+        """
+        if not _NAME.fullmatch(record.file):
+            raise DoubtfulError(f"{record.file!r} is no name of a snapshot")
+        try:
+            # A link could lead anywhere.
+            self._descriptor = os.open(folder / record.file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        except OSError as error:
+            raise DoubtfulError(f"it cannot be opened ({error})") from error
+        try:
+            self._footer = self._checked_footer(record)
+            self._entries = {entry.name: entry for entry in _entries(self._footer)}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            self.close()
+            raise DoubtfulError(f"its table cannot be read ({error!r})") from error
+        except DoubtfulError:
+            self.close()
+            raise
+
+    def _checked_footer(self, record: Record) -> dict[str, Any]:
+        status = os.fstat(self._descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size < _TAIL:
+            raise DoubtfulError("it is no whole file")
+        tail = os.pread(self._descriptor, _TAIL, status.st_size - _TAIL)
+        length = int.from_bytes(tail[:8], "little")
+        self._end = status.st_size - _TAIL - length
+        if tail[8:] != _MAGIC or self._end < 0:
+            raise DoubtfulError("its end is missing")
+        footer = os.pread(self._descriptor, length, self._end)
+        if hashlib.sha256(footer).hexdigest() != record.digest:
+            raise DoubtfulError("it is not the one that the database names, or is damaged")
+        found: dict[str, Any] = json.loads(footer)
+        if (found["generation"], found["space"], found["seq"]) != (
+            record.generation,
+            record.space,
+            record.seq,
+        ):
+            raise DoubtfulError("it belongs to another state of the database")
+        return found
+
+    @property
+    def rows(self) -> int:
+        """Number of rows in all segments, dead ones counted."""
+        return sum(entry.shape[0] for name, entry in self._entries.items() if name.endswith("/pks"))
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def view(self, state: State, *, mapped: bool) -> View:
+        """The view that was written.
+
+        Args:
+            state: The store as its database has it.
+            mapped: Leave the vectors on the disk, unchecked, to be read as searches need them; ``check`` is for
+                later. Otherwise everything is read, and checked.
+
+        Raises:
+            DoubtfulError: An array is damaged, or does not fit the others or the store.
+        """
+        if self._footer["dimension"] != state.dimension or state.dimension is None:
+            raise DoubtfulError(f"its vectors have {self._footer['dimension']} dimensions")
+        try:
+            mapping = (
+                mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ) if mapped and self._end else None
+            )
+            places = sorted({int(name.split("/")[0]) for name in self._entries})
+            segments = tuple(self._segment(place, state.dimension, mapping) for place in places)
+        except (OSError, ValueError, KeyError) as error:
+            raise DoubtfulError(f"an array cannot be read ({error!r})") from error
+        return View(self._footer["seq"], self._footer["generation"], state.dimension, segments)
+
+    def _segment(self, place: int, dimension: int, mapping: mmap.mmap | None) -> Segment:
+        pks = self._read(self._entries[f"{place}/pks"])
+        vectors = self._array(f"{place}/vectors", mapping)
+        alive = (
+            self._read(self._entries[f"{place}/alive"]) != 0 if f"{place}/alive" in self._entries else None
+        )
+        if pks.ndim != 1 or not (np.diff(pks) > 0).all():
+            raise DoubtfulError("its document numbers do not ascend")
+        if vectors.shape != (len(pks), dimension) or (alive is not None and alive.shape != pks.shape):
+            raise DoubtfulError("its arrays do not fit each other")
+        return Segment(pks, vectors, alive)
+
+    def _array(self, name: str, mapping: mmap.mmap | None) -> Array:
+        entry = self._entries[name]
+        if mapping is None or not entry.size:
+            return self._read(entry)
+        count = int(np.prod(entry.shape))
+        flat = np.frombuffer(mapping, dtype=_type_of(name), count=count, offset=entry.offset)
+        return flat.reshape(entry.shape)
+
+    def _read(self, entry: _Entry) -> Array:
+        array = np.empty(entry.shape, dtype=_type_of(entry.name))
+        data = array.data.cast("B") if array.size else memoryview(b"")
+        for place, start in enumerate(range(0, entry.size, _BLOCK)):
+            self._read_block(entry, place, data[start : start + _BLOCK])
+        return array
+
+    def _read_block(self, entry: _Entry, place: int, block: memoryview) -> None:
+        try:
+            length = os.preadv(self._descriptor, [block], entry.offset + place * _BLOCK)
+        except OSError as error:
+            raise DoubtfulError(f"it cannot be read ({error})") from error
+        if length != len(block):
+            raise DoubtfulError("it ends too early")
+        if hashlib.sha256(block).hexdigest() != entry.hashes[place]:
+            raise DoubtfulError(f"its array {entry.name} is damaged")
+
+    def check(self, go_on: Callable[[], bool]) -> bool:
+        """Read and check every block, with little memory.
+
+        Args:
+            go_on: Asked before each block; False ends the check.
+
+        Returns:
+            Whether it came to its end.
+
+        Raises:
+            DoubtfulError: A block is damaged.
+        """
+        buffer = memoryview(bytearray(_BLOCK))
+        for entry in self._entries.values():
+            for place, start in enumerate(range(0, entry.size, _BLOCK)):
+                if not go_on():
+                    return False
+                self._read_block(entry, place, buffer[: min(_BLOCK, entry.size - start)])
+        return True
+
+
+def _entries(footer: Mapping[str, Any]) -> Iterator[_Entry]:
+    end = 0
+    for item in footer["arrays"]:
+        entry = _Entry(
+            item["name"], tuple(map(int, item["shape"])), int(item["offset"]), tuple(item["sha256"])
+        )
+        if (
+            entry.offset < end
+            or min(entry.shape, default=-1) < 0
+            or len(entry.hashes) != -(-entry.size // _BLOCK)
+        ):
+            raise ValueError(entry.name)
+        end = entry.offset + entry.size
+        yield entry
