@@ -11,11 +11,12 @@ from langchain_rerank_retriever.errors import InvalidArgumentError
 from langchain_rerank_retriever.protocols import PairScores
 from langchain_rerank_retriever.runtime.answer import Answer
 from langchain_rerank_retriever.runtime.backend import Output
+from langchain_rerank_retriever.runtime.calibration import checked_calibration
 from langchain_rerank_retriever.runtime.loading import resolve_folder
 from langchain_rerank_retriever.runtime.pair_encoder import default_prompt, load_pair_encoder
 from langchain_rerank_retriever.runtime.rows import rows_for
-from langchain_rerank_retriever.runtime.select import BackendName, Precision, check_positive
-from langchain_rerank_retriever.runtime.served import Placement, ServedModel
+from langchain_rerank_retriever.runtime.select import BackendName, Placement, Precision, check_positive
+from langchain_rerank_retriever.runtime.served import ServedModel
 from langchain_rerank_retriever.runtime.texts import check_pairs
 
 if TYPE_CHECKING:
@@ -40,13 +41,16 @@ class CrossEncoderScorer(ServedModel, BaseCrossEncoder):
             made of sentence-transformers' modules. Local files are tried before the network.
         max_length: Tokens after which a pair is cut; ``None`` is the model's own. Never beyond its positions.
         device: For instance ``"cpu"`` or ``"cuda:1"``; ``None`` takes a GPU where there is one.
-        backend: ``"auto"`` or ``"torch"``.
+        backend: ``"torch"`` or ``"openvino"`` (an extra, on the CPU); ``"auto"`` takes the one that a short
+            measurement shows to be faster here, which is done once for models of this shape.
         precision: Of the language model. ``"auto"``: half on a GPU; bf16 on a CPU where that is measured
-            faster.
+            faster. ``"int8"`` quantises for OpenVINO; `quantisation` says how far the scores are from float32.
         batch_size: Largest number of pairs in a batch; ``None`` leaves it to the token budget.
-        threads: CPU threads for torch, a setting of the whole process; ``None`` leaves it alone.
+        threads: CPU threads, for torch a setting of the whole process; ``None`` leaves it alone.
         long_documents: ``"truncate"`` reads the beginning of a long passage; ``"max"`` reads all of it in
             overlapping windows and keeps the best window's score, at a proportionate cost.
+        calibration: For ``precision="int8"``: at least 32 (query, passage) pairs like those it will score;
+            ``None`` takes the documentation that comes with Python.
 
     Raises:
         InvalidArgumentError: A wrong setting.
@@ -64,6 +68,7 @@ class CrossEncoderScorer(ServedModel, BaseCrossEncoder):
         batch_size: int | None = None,
         threads: int | None = None,
         long_documents: Literal["truncate", "max"] = "truncate",
+        calibration: Sequence[tuple[str, str]] | None = None,
     ) -> None:
         placement = Placement(device, backend, precision, batch_size, threads)
         placement.check()
@@ -84,6 +89,7 @@ class CrossEncoderScorer(ServedModel, BaseCrossEncoder):
             "batch_size": batch_size,
             "threads": threads,
             "long_documents": long_documents,
+            "calibration": checked_calibration(calibration, pairs=True),
         }
         super().__init__(settings, folder)
         self._load(placement, windows=long_documents == "max")
@@ -99,7 +105,7 @@ class CrossEncoderScorer(ServedModel, BaseCrossEncoder):
                 f"long_documents='max' cannot be used with this model: {error}."
             ) from error
         identity = {"prompts": prompts, "max_length": self._max_length, "windows": windows}
-        self._serve(loaded, rows, placement, output="scores", identity=identity)
+        self._serve(loaded, rows, placement, output="scores", kinds=(KIND,), identity=identity)
 
     @property
     def max_length(self) -> int | None:

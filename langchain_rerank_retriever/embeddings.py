@@ -19,11 +19,12 @@ from langchain_rerank_retriever.runtime.bi_encoder import (
     load_bi_encoder,
     prompt_of,
 )
+from langchain_rerank_retriever.runtime.calibration import checked_calibration
 from langchain_rerank_retriever.runtime.loading import resolve_folder
 from langchain_rerank_retriever.runtime.request import Progress
 from langchain_rerank_retriever.runtime.rows import rows_for
-from langchain_rerank_retriever.runtime.select import BackendName, Precision, check_positive
-from langchain_rerank_retriever.runtime.served import Placement, ServedModel
+from langchain_rerank_retriever.runtime.select import BackendName, Placement, Precision, check_positive
+from langchain_rerank_retriever.runtime.served import ServedModel
 from langchain_rerank_retriever.runtime.texts import check_text, check_texts
 
 if TYPE_CHECKING:
@@ -55,12 +56,15 @@ class PooledEmbeddings(ServedModel, Embeddings):
             positions.
         truncate_dim: Leading dimensions that are kept.
         device: For instance ``"cpu"`` or ``"cuda:1"``; ``None`` takes a GPU where there is one.
-        backend: ``"auto"`` or ``"torch"``.
+        backend: ``"torch"`` or ``"openvino"`` (an extra, on the CPU); ``"auto"`` takes the one that a short
+            measurement shows to be faster here, which is done once for models of this shape.
         precision: Of the language model. ``"auto"``: half on a GPU; bf16 on a CPU where that is measured
-            faster.
+            faster. ``"int8"`` quantises for OpenVINO; `quantisation` says how far the vectors are from float32.
         batch_size: Largest number of texts in a batch; ``None`` leaves it to the token budget.
-        threads: CPU threads for torch, a setting of the whole process; ``None`` leaves it alone.
+        threads: CPU threads, for torch a setting of the whole process; ``None`` leaves it alone.
         show_progress: Whether long calls draw a bar on stderr.
+        calibration: For ``precision="int8"``: at least 32 texts like those it will embed; ``None`` takes the
+            documentation that comes with Python.
 
     Raises:
         InvalidArgumentError: A wrong setting.
@@ -84,6 +88,7 @@ class PooledEmbeddings(ServedModel, Embeddings):
         batch_size: int | None = None,
         threads: int | None = None,
         show_progress: bool = False,
+        calibration: Sequence[str] | None = None,
     ) -> None:
         if (model_name is None) == (model is None):
             raise InvalidArgumentError("Expected model_name (or model, its other name), one of the two.")
@@ -102,7 +107,8 @@ class PooledEmbeddings(ServedModel, Embeddings):
         )
         self._show_progress = show_progress
         settings = {"model_name": str(name), **asdict(self._recipe), **asdict(placement)}
-        super().__init__({**settings, "show_progress": show_progress}, folder)
+        texts = checked_calibration(calibration, pairs=False)
+        super().__init__({**settings, "show_progress": show_progress, "calibration": texts}, folder)
         self._load(placement)
 
     def _load(self, placement: Placement) -> None:
@@ -112,7 +118,8 @@ class PooledEmbeddings(ServedModel, Embeddings):
         self._max_seq_length = loaded.max_seq_length
         identity = {"prompts": prompts, "max_seq_length": self._max_seq_length, "dimension": self._dimension}
         rows = rows_for(loaded, prompts)
-        self._serve(loaded, rows, placement, output="sentence_embedding", identity=identity)
+        kinds = ("query", "document")
+        self._serve(loaded, rows, placement, output="sentence_embedding", kinds=kinds, identity=identity)
 
     @property
     def dimension(self) -> int:

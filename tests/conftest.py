@@ -1,12 +1,38 @@
 """What every test shares: deterministic fakes, and the real small model from its package."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from langchain_core.embeddings import Embeddings
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what is compiled and measured here out of the user's cache folder; processes that tests start, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LANGCHAIN_RERANK_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _torch_unless_asked() -> Iterator[pytest.MonkeyPatch]:
+    """Let "auto" be torch: compiling each of the tests' many small models would take longer than the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("langchain_rerank_retriever.runtime.choice.may_take_openvino", lambda _: False)
+        yield patch
+
+
+@pytest.fixture
+def openvino_may_be_taken(_torch_unless_asked: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let "auto" compare OpenVINO with torch, as it does where both are installed."""
+    _torch_unless_asked.undo()
+    yield
+    _torch_unless_asked.setattr(
+        "langchain_rerank_retriever.runtime.choice.may_take_openvino", lambda _: False
+    )
 
 
 class HashEmbeddings(Embeddings):

@@ -454,8 +454,10 @@ def test_what_is_no_pair(scorer: CrossEncoderScorer, pairs: Any, message: str) -
     [
         ({"long_documents": "middle"}, "long_documents: expected 'truncate' or 'max'"),
         ({"max_length": 0}, "max_length: expected a whole number"),
-        ({"backend": "openvino"}, "not in this version"),
-        ({"precision": "int8"}, "not in this version"),
+        ({"backend": "torch", "precision": "int8"}, "precision='int8' needs backend='openvino'"),
+        ({"backend": "openvino", "device": "mps"}, "device='mps': OpenVINO runs on the CPU here"),
+        ({"precision": "int8", "calibration": [("a", "b")] * 31}, "expected at least 32 pairs, .* got 31"),
+        ({"calibration": ["a text"]}, r"text_pairs\[0\]: expected \(query, passage\)"),
         ({"precision": "fp16"}, "precision: expected one of"),
         ({"backend": "onnx"}, "backend: expected one of"),
     ],

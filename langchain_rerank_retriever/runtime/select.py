@@ -1,6 +1,7 @@
-"""Which device, precision and batch size a model runs with."""
+"""What may be asked of a model's place, and what there is on this machine."""
 
 import time
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -17,7 +18,7 @@ WORTHWHILE = 1.3
 
 
 def check_backend(backend: str, precision: str) -> None:
-    """Refuse what is unknown or not in this version.
+    """Refuse what is unknown, and what does not go together.
 
     Raises:
         InvalidArgumentError: The message lists what there is.
@@ -26,14 +27,10 @@ def check_backend(backend: str, precision: str) -> None:
         raise InvalidArgumentError(f"backend: expected one of {get_args(BackendName)}, got {backend!r}.")
     if precision not in get_args(Precision):
         raise InvalidArgumentError(f"precision: expected one of {get_args(Precision)}, got {precision!r}.")
-    if backend == "openvino":
+    if backend == "torch" and precision == "int8":
         raise InvalidArgumentError(
-            "backend='openvino' is not in this version. Use backend='torch' (or 'auto', which is the same); "
-            "precision='bfloat16' is nearly as fast on processors with AMX."
-        )
-    if precision == "int8":
-        raise InvalidArgumentError(
-            "precision='int8' is not in this version. Use 'auto', 'float32', 'bfloat16' or 'float16'."
+            "precision='int8' needs backend='openvino' (or 'auto', which takes it then). On torch use 'auto', "
+            "'float32', 'bfloat16' or 'float16'."
         )
 
 
@@ -45,6 +42,41 @@ def check_positive(name: str, value: int | None) -> None:
     """
     if value is not None and (type(value) is not int or value < 1):
         raise InvalidArgumentError(f"{name}: expected a whole number of at least 1 or None, got {value!r}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where and how fast a model runs; none of it decides what it computes, but for rounding."""
+
+    device: str | None
+    backend: str
+    precision: str
+    batch_size: int | None
+    threads: int | None
+
+    def check(self) -> None:
+        """Refuse wrong settings before anything is loaded.
+
+        Raises:
+            InvalidArgumentError: The message names the argument and lists what there is.
+        """
+        check_backend(self.backend, self.precision)
+        if self.wants_openvino and self.device is not None and not self.device.startswith("cpu"):
+            raise InvalidArgumentError(
+                f"device={self.device!r}: OpenVINO runs on the CPU here. Use device='cpu', or backend='torch' with "
+                "precision='auto'."
+            )
+        check_positive("batch_size", self.batch_size)
+        check_positive("threads", self.threads)
+
+    @property
+    def wants_openvino(self) -> bool:
+        """Whether nothing else will do; int8 is there only."""
+        return self.backend == "openvino" or self.precision == "int8"
+
+    def on_torch(self) -> "Placement":
+        """Return the same with torch as the backend."""
+        return replace(self, backend="torch")
 
 
 def choose_device(device: str | None) -> str:
@@ -82,15 +114,6 @@ def choose_dtype(precision: str, device: str) -> "torch.dtype":
     if kind == "cpu" and bfloat16_is_faster():
         return torch.bfloat16
     return torch.float16 if kind == "mps" else torch.float32
-
-
-def choose_budget(device: str) -> int:
-    """Return the padded tokens of a batch: enough to fill the device, not more.
-
-    On two cores, batches of about 16 rows of 256 tokens are fastest in bf16; a GPU needs more rows to be
-    busy.
-    """
-    return 4096 if device.startswith("cpu") else 32768
 
 
 @lru_cache(maxsize=1)

@@ -4,53 +4,28 @@ import functools
 import weakref
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from langchain_rerank_retriever.errors import StorageError
 from langchain_rerank_retriever.runtime.backend import Output
+from langchain_rerank_retriever.runtime.counts import Counts
 from langchain_rerank_retriever.runtime.fingerprint import fingerprint
 from langchain_rerank_retriever.runtime.saving import check_free, save_atomically
-from langchain_rerank_retriever.runtime.select import (
-    check_backend,
-    check_positive,
-    choose_budget,
-    choose_device,
-    choose_dtype,
-)
+from langchain_rerank_retriever.runtime.select import Placement
 from langchain_rerank_retriever.runtime.worker import Worker
 
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel
 
+    from langchain_rerank_retriever.runtime.choice import Choice
+    from langchain_rerank_retriever.runtime.compiled import Quantisation
     from langchain_rerank_retriever.runtime.rows import Rows
 
 #: Inputs tokenised ahead: enough to find rows of like length, little enough not to keep a query waiting.
 CHUNK_ON_CPU = 256
 CHUNK_ON_ACCELERATOR = 2048
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """Where and how fast a model runs; none of it decides what it computes, but for rounding."""
-
-    device: str | None
-    backend: str
-    precision: str
-    batch_size: int | None
-    threads: int | None
-
-    def check(self) -> None:
-        """Refuse wrong settings before anything is loaded.
-
-        Raises:
-            InvalidArgumentError: The message names the argument and lists what there is.
-        """
-        check_backend(self.backend, self.precision)
-        check_positive("batch_size", self.batch_size)
-        check_positive("threads", self.threads)
 
 
 class ServedModel:
@@ -75,25 +50,23 @@ class ServedModel:
         placement: Placement,
         *,
         output: str,
+        kinds: tuple[str, ...],
         identity: Mapping[str, Any],
     ) -> None:
-        """Take the loaded float32 model over: fingerprint it, cast it, and put a worker in front of it."""
-        from langchain_rerank_retriever.runtime.torch_backend import TorchBackend
+        """Take the loaded float32 model over: fingerprint it, find it a backend, and put a worker in front of that."""
+        from langchain_rerank_retriever.runtime.choice import make_ready
+        from langchain_rerank_retriever.runtime.compiled import Source
 
-        device = choose_device(placement.device)
-        dtype = choose_dtype(placement.precision, device)
         self._identity = dict(identity)
         self._fingerprint = fingerprint(model, self._identity)
-        self._device = device
-        self._precision = str(dtype).removeprefix("torch.")
-        backend = TorchBackend(
-            model, rows=rows, output=output, device=device, dtype=dtype, threads=placement.threads
-        )
+        calibration = self._settings["calibration"]
+        source = Source(model, rows, output, kinds, self._fingerprint, calibration)
+        self._ready = make_ready(source, placement)
         self._worker = Worker(
-            backend,
-            budget=choose_budget(device),
+            self._ready.backend,
+            budget=self._ready.choice.budget,
             max_rows=placement.batch_size,
-            chunk=CHUNK_ON_CPU if device.startswith("cpu") else CHUNK_ON_ACCELERATOR,
+            chunk=CHUNK_ON_CPU if self.device.startswith("cpu") else CHUNK_ON_ACCELERATOR,
             name=f"{type(self).__name__}-worker",
         )
         # Closes when the last reference goes, and at the interpreter's end, before torch is taken down.
@@ -125,12 +98,32 @@ class ServedModel:
     @property
     def device(self) -> str:
         """Where the model runs, for instance ``"cpu"``."""
-        return self._device
+        return self._ready.device
+
+    @property
+    def backend(self) -> str:
+        """What runs it: ``"torch"`` or ``"openvino"``."""
+        return self._ready.choice.backend
 
     @property
     def precision(self) -> str:
-        """The number type that was chosen for the language model, for instance ``"bfloat16"``."""
-        return self._precision
+        """The number type of the language model, for instance ``"bfloat16"``; ``"int8"`` where it is quantised."""
+        return self._ready.choice.precision if self.quantisation is None else "int8"
+
+    @property
+    def choice(self) -> "Choice":
+        """How the model runs on this machine, and what was measured to choose that."""
+        return self._ready.choice
+
+    @property
+    def quantisation(self) -> "Quantisation | None":
+        """How far int8 is from float32; ``None`` for any other precision."""
+        return self._ready.quantisation
+
+    @property
+    def counts(self) -> Counts:
+        """What has run so far: rows, tokens with and without padding, batches, seconds."""
+        return self._worker.counts
 
     @property
     def asked_precision(self) -> str:
@@ -182,6 +175,7 @@ class ServedModel:
         return functools.partial(type(self), **self._settings), ()
 
     def __repr__(self) -> str:
-        given = [f"{name}={value!r}" for name, value in self._settings.items() if name != "model_name"]
+        hidden = ("model_name", "calibration")  # the second may be hundreds of texts
+        given = [f"{name}={value!r}" for name, value in self._settings.items() if name not in hidden]
         shown: Sequence[str] = [repr(self.model_name), *given]
         return f"{type(self).__name__}({', '.join(shown)})"

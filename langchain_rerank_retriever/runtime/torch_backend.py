@@ -3,16 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from sentence_transformers.base.model import BaseModel
 from sentence_transformers.base.modules import Transformer
 from sentence_transformers.util import batch_to_device
 
-from langchain_rerank_retriever.errors import ScoringError
 from langchain_rerank_retriever.protocols import FloatArray
 from langchain_rerank_retriever.runtime.backend import BatchTooLargeError, Row
 from langchain_rerank_retriever.runtime.rows import Rows, task_of
+from langchain_rerank_retriever.runtime.values import checked_values, one_logit
 
 
 class TorchBackend:
@@ -83,30 +82,14 @@ class TorchBackend:
 
     @staticmethod
     def _checked(values: FloatArray, rows: Sequence[Row]) -> FloatArray:
-        if len(values) != len(rows):
-            raise ScoringError(f"Expected {len(rows)} values from the model, got {len(values)}.")
-        if not np.isfinite(values).all():
-            raise ScoringError(
-                "The model gave NaN or infinity. Its weights may be damaged, or the precision too small: "
-                "try precision='float32'."
-            )
-        return values
+        return checked_values(values, len(rows))
 
     @torch.inference_mode()
     def _forward(self, rows: Sequence[Row]) -> FloatArray:
         features = batch_to_device(self._rows.collate(rows), self._device)
         result = self._model(features, **task_of(rows))[self._output].float()
-        if self._output == "scores":
-            result = one_logit(result)
         values: FloatArray = result.cpu().numpy()
-        return values
-
-
-def one_logit(scores: torch.Tensor) -> torch.Tensor:
-    """Reduce (batch, 1) or (batch, 2) logits to (batch,); with two labels, relevant minus not relevant."""
-    if scores.ndim == 1:
-        return scores
-    return scores[:, 0] if scores.shape[1] == 1 else scores[:, 1] - scores[:, 0]
+        return one_logit(values) if self._output == "scores" else values
 
 
 def cast_language_model(model: BaseModel, dtype: torch.dtype) -> None:

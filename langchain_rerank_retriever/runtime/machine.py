@@ -1,0 +1,40 @@
+"""What the processor can do, as far as it decides how fast a model runs."""
+
+import os
+from functools import lru_cache
+
+#: From the most to the least capable; names as torch reports them.
+_FEATURES = (
+    ("AMX", "amx_bf16"),
+    ("AVX512-BF16", "avx512_bf16"),
+    ("AVX512-VNNI", "avx512_vnni"),
+    ("AVX-VNNI", "avx_vnni"),
+    ("AVX512", "avx512_f"),
+    ("AVX2", "avx2"),
+    ("ARM-BF16", "bf16"),
+    ("ARM-I8MM", "i8mm"),
+    ("ARM-SVE", "sve"),
+    ("ARM-NEON", "neon"),
+)
+
+
+@lru_cache(maxsize=1)
+def processor() -> str:
+    """Name the processor and its matrix instructions, for instance ``"AMD EPYC, x86_64, AVX512-BF16 AVX2, 2 cores"``.
+
+    Two machines of which this says the same are taken to be equally fast at the same things.
+    """
+    import torch
+
+    facts = torch.cpu.get_capabilities()
+    known = " ".join(name for name, flag in _FEATURES if facts.get(flag)) or "no vector extensions known"
+    return (
+        f"{facts.get('cpu_name', 'unknown processor')}, {facts.get('architecture')}, {known}, {cores()} cores"
+    )
+
+
+def cores() -> int:
+    """Count the cores that this process may run on, which in a container are fewer than the machine's."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,97 @@
+"""Runs a model that was compiled for OpenVINO, on the CPU."""
+
+import os
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from langchain_rerank_retriever.protocols import FloatArray
+from langchain_rerank_retriever.runtime.backend import Row
+from langchain_rerank_retriever.runtime.openvino_model import INPUTS, Arrays, result_of
+from langchain_rerank_retriever.runtime.rows import Rows
+from langchain_rerank_retriever.runtime.values import checked_values, one_logit
+
+
+class OpenVINOBackend:
+    """A compiled model. A batch is divided among its streams, which run side by side.
+
+    Args:
+        compiled: From `openvino_model`.
+        load_again: Gives it once more, in a process that this one forked: the threads of the first do not run there.
+        rows: How inputs are read.
+        output: ``"sentence_embedding"`` or ``"scores"``.
+        streams: Of the compiled model.
+    """
+
+    def __init__(
+        self, compiled: Any, load_again: Callable[[], Any], *, rows: Rows, output: str, streams: int
+    ) -> None:
+        self._load_again = load_again
+        self._rows = rows
+        self._output = output
+        self._streams = streams
+        self._open(compiled)
+        _backends.add(self)
+
+    def _open(self, compiled: Any) -> None:
+        self._requests = [compiled.create_infer_request() for _ in range(self._streams)]
+        self._foreign = False
+
+    def start(self) -> None:
+        """Load the model again in a forked process."""
+        if self._foreign:
+            self._open(self._load_again())
+
+    def after_fork(self) -> None:
+        """Set what belongs to the parent process aside."""
+        _inherited.append(self._requests)
+        self._foreign = True
+
+    def tokenise(self, items: Sequence[Any], kind: str) -> list[Row]:
+        """Turn inputs into rows."""
+        return self._rows.tokenise(items, kind)
+
+    def run(self, rows: Sequence[Row]) -> FloatArray:
+        """Run one batch.
+
+        Returns:
+            Float32, shape (batch, dimension) or (batch,).
+
+        Raises:
+            ScoringError: The model gave NaN, infinity or a wrong count.
+        """
+        parts = np.array_split(np.arange(len(rows)), min(self._streams, len(rows)))
+        batches = [arrays(self._rows, [rows[place] for place in part]) for part in parts]
+        running = list(zip(self._requests, batches))
+        for request, batch in running:
+            # Shared, not copied: `batches` keeps the arrays until all have finished.
+            request.start_async(batch, share_inputs=True)
+        for request, _ in running:
+            request.wait()
+        values = np.concatenate([result_of(request) for request, _ in running])
+        if self._output == "scores":
+            values = one_logit(values)
+        return checked_values(values, len(rows))
+
+
+def arrays(rows: Rows, batch: Sequence[Row]) -> Arrays:
+    """Pad a batch to what a compiled model reads: int64, shape (batch, tokens), by name."""
+    features = rows.collate(batch)
+    return {name: np.ascontiguousarray(features[name].numpy()) for name in INPUTS if name in features}
+
+
+_backends: weakref.WeakSet[OpenVINOBackend] = weakref.WeakSet()
+#: What belongs to a parent process, kept for ever in a forked one: letting go of it would wait for threads that are
+#: not there, which ends the process.
+_inherited: list[Any] = []
+
+
+def _after_fork_in_child() -> None:
+    for backend in list(_backends):
+        backend.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
