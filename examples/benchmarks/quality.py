@@ -71,6 +71,9 @@ def main(
     random_positives: Annotated[bool, typer.Option("--random-positives")] = False,
     data: Annotated[Path, typer.Option(help="Folder of the data sets.")] = DATA,
     report: Annotated[Path | None, typer.Option(help="Where the report goes as JSON.")] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Where the bundle goes; without it nothing is kept.")
+    ] = None,
 ) -> None:
     folder = data / name
     corpus, held_out = documents(folder), sample(rows(folder, "test"), test_queries)
@@ -82,7 +85,7 @@ def main(
             train,
             held_out=held_out,
             embeddings=get_model_path(),
-            output_dir=Path(scratch) / "bundle",
+            output_dir=keep or Path(scratch) / "bundle",
             minutes=minutes,
             steps=steps,
             seed=seed,
