@@ -301,6 +301,72 @@ async def test_async_gives_the_same_without_threads(scorer: CrossEncoderScorer) 
     ).truncated.tolist()
 
 
+def test_queries_that_come_together_share_forward_passes(scorer: CrossEncoderScorer) -> None:
+    queries = [[(f"question {number}", f"passage {place}") for place in range(3)] for number in range(32)]
+    alone = [scorer.score(pairs) for pairs in queries]
+    worker = scorer._worker
+    before = worker.counts
+    everybody = threading.Barrier(32)
+
+    def ask(pairs: list[tuple[str, str]]) -> list[float]:
+        everybody.wait(timeout=10)
+        return scorer.score(pairs)
+
+    # Whoever holds this is on the worker's side of the queue: nothing is taken from it.
+    with ThreadPoolExecutor(32) as pool, worker.busy:
+        calls = [pool.submit(ask, pairs) for pairs in queries]
+        end = time.monotonic() + 10
+        while worker._admission._waiting < 32 * 3 and time.monotonic() < end:
+            time.sleep(0.005)
+    np.testing.assert_allclose([call.result() for call in calls], alone, atol=1e-5)
+    assert worker.counts.rows - before.rows == 32 * 3
+    # 96 rows of some ten tokens fit one batch; the first call may be read on its own.
+    assert worker.counts.batches - before.batches <= 3
+
+
+async def test_awaited_queries_share_forward_passes(scorer: CrossEncoderScorer) -> None:
+    queries = [[(f"question {number}", f"passage {place}") for place in range(3)] for number in range(32)]
+    alone = [scorer.score(pairs) for pairs in queries]
+    before = scorer._worker.counts
+    np.testing.assert_allclose(
+        await asyncio.gather(*(scorer.ascore(pairs) for pairs in queries)), alone, atol=1e-5
+    )
+    assert scorer._worker.counts.batches - before.batches <= 8
+
+
+async def test_the_event_loop_is_never_held_up(scorer: CrossEncoderScorer) -> None:
+    pairs = [("what is a cat", f"{number} " + "A cat is a small animal. " * 80) for number in range(100)]
+    assert min(len(passage) for _, passage in pairs) >= 2000
+    longest, stop = 0.0, False
+
+    async def beat() -> None:
+        # Processor time of this thread: what other processes do does not count.
+        nonlocal longest
+        last = time.thread_time()
+        while not stop:
+            await asyncio.sleep(0)
+            now = time.thread_time()
+            longest, last = max(longest, now - last), now
+
+    beating = asyncio.create_task(beat())
+    await asyncio.gather(*(scorer.ascore_pairs(pairs) for _ in range(3)))
+    stop = True
+    await beating
+    assert 0 < longest < 0.05
+
+
+def test_passages_that_come_back_score_the_same(one_label: Path) -> None:
+    with CrossEncoderScorer(one_label, precision="float32") as scorer:
+        first = scorer.score_pairs(PAIRS)
+        seen = len(scorer._worker._backend._rows._pairs._cache._entries)  # type: ignore[union-attr]
+        again = scorer.score_pairs(PAIRS)
+        assert len(scorer._worker._backend._rows._pairs._cache._entries) == seen  # type: ignore[union-attr]
+    np.testing.assert_array_equal(first.scores, again.scores)
+    assert first.truncated.tolist() == again.truncated.tolist()
+    # Two texts of each pair, less those that come twice and those that are empty in both.
+    assert seen >= len({text for pair in PAIRS for text in pair})
+
+
 def test_threads_get_what_a_serial_run_gets(scorer: CrossEncoderScorer) -> None:
     jobs = [
         [(f"question {number}", "passage " * (number + size)) for number in range(size)]
