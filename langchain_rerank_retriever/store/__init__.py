@@ -1,6 +1,7 @@
 """A vector store for LangChain: SQLite holds the truth, FAISS and FTS5 make it searchable."""
 
 from .faiss_store import FaissStore
+from .indexing import IndexInfo
 from .verify import VerifyResult
 
-__all__ = ["FaissStore", "VerifyResult"]
+__all__ = ["FaissStore", "IndexInfo", "VerifyResult"]

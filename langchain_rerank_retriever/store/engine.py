@@ -52,11 +52,16 @@ class Engine:
     """What reads and changes a store; the LangChain face puts Documents around it."""
 
     def __init__(
-        self, connections: Connections, embeddings: Embeddings, *, mapped: bool | None = None
+        self,
+        connections: Connections,
+        embeddings: Embeddings,
+        *,
+        mapped: bool | None = None,
+        threads: int | None = None,
     ) -> None:
         """Take over open connections; nothing is read yet."""
         self.connections = connections
-        self.views = Views(connections, Snapshots(connections, mapped=mapped))
+        self.views = Views(connections, Snapshots(connections, mapped=mapped), threads=threads)
         self._bound = Bound(Model(embeddings), None)
 
     @property

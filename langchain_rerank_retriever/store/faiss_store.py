@@ -41,8 +41,9 @@ class FaissStore(SearchableStore):
         embeddings: Any LangChain embeddings. The vectors of three probe sentences are stored with the first
             documents and compared when the store is opened again.
         path: A folder, made where missing; None keeps everything in memory.
-        index: ``"flat"`` (exact) or ``"auto"`` (chooses flat in this version). None is flat for a new store
-            and whatever it was made with for an existing one.
+        index: ``"flat"`` (exact), ``"hnsw"`` (approximate from 10,000 documents on, once a graph was built in
+            the background), or ``"auto"`` (as hnsw from 256 MiB of vectors on, else flat); see ``index_info``.
+            None is flat for a new store and whatever it was made with for an existing one.
         lexical: Whether there is a lexical index for BM25. None is True for a new store.
         blank: ``"keep"`` embeds and stores blank texts like any other, ``"raise"`` refuses them.
         metadata_default: Called with each metadata value that JSON cannot hold; what it returns is stored.
@@ -50,7 +51,9 @@ class FaissStore(SearchableStore):
         check_model: False leaves the comparison with the stored probes to the first embedding.
         read_only: Refuse changes; the folder must exist.
         memory_map: True leaves the vectors in a file and reads from it what searches need; False reads them into
-            memory. None does the former from 512 MiB on. Only for a store that has a snapshot, see ``snapshots``.
+            memory. None does the former from 512 MiB on. Only for a store that has a snapshot, which is
+            written once it has 20,000 documents.
+        threads: How many threads build a graph; None for as many as FAISS takes. Searches use one each.
 
     Raises:
         InvalidArgumentError: A setting is unknown or differs from what the store was made with.
@@ -71,17 +74,19 @@ class FaissStore(SearchableStore):
         check_model: bool = True,
         read_only: bool = False,
         memory_map: bool | None = None,
+        threads: int | None = None,
     ) -> None:
         if blank not in {"keep", "raise"}:
             raise InvalidArgumentError(f'blank must be "keep" or "raise", got {blank!r}')
         if path is None and read_only:
             raise InvalidArgumentError("read_only=True needs a path: a store in memory is new, and empty")
+        checked_threads = None if threads is None else checked_count(threads, "threads")
         self._path = None if path is None else Path(path)
         self._blank = blank
         self._metadata_default = metadata_default
         connections = schema.open_connections(self._path, index=index, lexical=lexical, read_only=read_only)
         try:
-            self._engine = Engine(connections, embeddings, mapped=memory_map)
+            self._engine = Engine(connections, embeddings, mapped=memory_map, threads=checked_threads)
             if check_model:
                 self._engine.bound_model()
             with self._engine.snapshot() as snapshot:

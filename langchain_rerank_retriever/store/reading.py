@@ -15,6 +15,7 @@ from langchain_rerank_retriever.errors import InvalidArgumentError, RerankError
 from . import rows, schema
 from .engine import Engine, Snapshot
 from .filters import compile_filter
+from .indexing import IndexInfo
 from .lexical import match_expression
 from .validation import checked_count, checked_query, wanted_ids
 from .verify import VerifyResult, verify
@@ -164,6 +165,27 @@ class ReadableStore(VectorStore):
                 "format": schema.FORMAT,
             }
         )
+
+    @property
+    def index_info(self) -> IndexInfo:
+        """How the store searches now: which kind of index, over what, how well, and whether it is still being made."""
+        with self._engine.snapshot() as snapshot:
+            return self._engine.views.info(snapshot.state.index_kind, snapshot.view)
+
+    def wait_until_ready(self, timeout: float | None = None) -> IndexInfo:
+        """Wait until the snapshot and the graph that are due have been made in the background.
+
+        Searches are right without; they are exact, and slower, until a graph is ready.
+
+        Args:
+            timeout: Seconds; None for as long as it takes.
+
+        Returns:
+            ``index_info``; ``busy`` where it takes longer.
+        """
+        self._engine.connections.check_open()
+        self._engine.views.upkeep.wait(timeout)
+        return self.index_info
 
     def verify(self, deep: bool = False) -> VerifyResult:
         """Check that the store is whole.

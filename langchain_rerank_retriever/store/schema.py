@@ -16,7 +16,7 @@ from .rows import read_state
 FILE_NAME = "store.db"
 APPLICATION_ID = 0x4C435252
 FORMAT = 1
-INDEX_KINDS = ("flat", "auto")
+INDEX_KINDS = ("flat", "hnsw", "auto")
 
 # A page of 16 KiB holds ten vectors of 384 numbers; with SQLite's usual 4 KiB a fifth of the file is waste.
 _PAGE_SIZE = 16384
@@ -104,7 +104,7 @@ def open_connections(
     if index is not None and index not in INDEX_KINDS:
         raise InvalidArgumentError(
             f"index must be one of {', '.join(INDEX_KINDS)}, got {index!r}: "
-            "other kinds are not in this version"
+            "a FAISS factory string cannot be kept right under changes, and is not taken"
         )
     file = None if path is None else path / FILE_NAME
     where = "memory" if path is None else str(path)

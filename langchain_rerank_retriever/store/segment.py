@@ -1,7 +1,8 @@
 """Rows that are searched together: arrays that nobody changes, so any number of threads may read them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import faiss
 import numpy as np
@@ -13,6 +14,14 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 
+if TYPE_CHECKING:
+    from .graph import Graph
+
+#: Where fewer of the rows are asked for, all those are looked at: a graph must be searched so much wider to meet enough
+#: of them that it is no quicker any more.
+GRAPH_SHARE = 0.1
+
+
 @dataclass(frozen=True, slots=True)
 class Segment:
     """Unit vectors with the numbers of their documents.
@@ -21,11 +30,13 @@ class Segment:
         pks: Document numbers of the rows, ascending, shape ``(n,)``.
         vectors: Shape ``(n, d)``, float32, C-contiguous; may be a mapped file.
         alive: Which rows still count, shape ``(n,)``, or None for all.
+        graph: Leads searches to the nearest rows approximately; without one they look at every row.
     """
 
     pks: IntArray
     vectors: FloatArray
     alive: BoolArray | None = None
+    graph: "Graph | None" = None
 
     @classmethod
     def build(
@@ -87,7 +98,7 @@ class Segment:
         """The best rows by FAISS's own arithmetic.
 
         Returns:
-            Rows, their scores best first, and whether these are all that could be returned.
+            Rows, their scores best first, and whether there is no sense in asking for more.
         """
         mask = self.alive
         if allowed is not None:
@@ -97,6 +108,10 @@ class Segment:
         wanted = min(k, available)
         if not wanted:
             return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32), True
+        if self.graph is not None and available >= GRAPH_SHARE * len(self.pks):
+            rows, scores = self.graph.search(query, wanted, mask, available / len(self.pks))
+            if len(rows) == wanted:
+                return rows, scores, True
         rows, scores = scan(self.vectors, query, wanted, mask)
         return rows, scores, wanted == available
 
@@ -134,21 +149,32 @@ def scan(
     return rows, scores
 
 
+def scan_batch(vectors: FloatArray, queries: FloatArray, k: int) -> IntArray:
+    """Rows of the k largest inner products of each of many queries, shape ``(len(queries), k)``."""
+    return faiss.knn(queries, vectors, k, metric=faiss.METRIC_INNER_PRODUCT)[1]
+
+
 def merged(segments: list[Segment]) -> list[Segment]:
-    """Keep segments few: each at least twice the next, none mostly dead. So a row is copied log(n) times."""
+    """Keep segments few: each at least twice the next, none mostly dead. So a row is copied log(n) times.
+
+    One with a graph is left as it is until it is mostly dead.
+    """
     kept: list[Segment] = []
     for segment in segments:
         current = segment
         if 2 * current.count <= len(current.pks):
-            current = _joined([current])
-        while kept and kept[-1].count < 2 * current.count:
-            current = _joined([kept.pop(), current])
+            current = joined([current])
+        while kept and kept[-1].graph is None and kept[-1].count < 2 * current.count:
+            current = joined([kept.pop(), current])
         if current.count:
             kept.append(current)
     return kept
 
 
-def _joined(segments: list[Segment]) -> Segment:
+def joined(segments: Sequence[Segment]) -> Segment:
+    """The living rows of some segments as one without a graph; no copy of a single one that is all alive."""
+    if len(segments) == 1 and segments[0].alive is None:
+        return replace(segments[0], graph=None)
     parts = [segment.living() for segment in segments]
     pks = np.concatenate([numbers for numbers, _ in parts])
     vectors = np.concatenate([rows for _, rows in parts])

@@ -1,7 +1,8 @@
 """Which snapshot a store opens with, and when it writes another. SQLite is the truth; a snapshot only saves time."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -23,6 +24,7 @@ DRIFT = 1 / 16
 #: From this size on, vectors stay on the disk. Reading as much, checked, takes about half a second.
 MAPPED_BYTES = 512 * 1024 * 1024
 LOCK_NAME = "snapshot.lock"
+BUILD_LOCK_NAME = "build.lock"
 
 
 def is_due(view: View) -> bool:
@@ -44,6 +46,8 @@ class Snapshots:
         self._folder = connections.folder
         self._mapped = mapped
         self.unchecked: Record | None = None
+        #: What the view was last read from or written to.
+        self.used: Record | None = None
 
     @property
     def writable(self) -> bool:
@@ -78,7 +82,7 @@ class Snapshots:
         except DoubtfulError as error:
             self.warn(record, str(error))
             return None
-        self.unchecked = record if mapped else None
+        self.used, self.unchecked = record, record if mapped else None
         return view
 
     def warn(self, record: Record, reason: str) -> None:
@@ -116,6 +120,20 @@ class Snapshots:
         except DoubtfulError as error:
             return None, f"The snapshot {record.file} is not used, and may be deleted: {error}"
 
+    @contextmanager
+    def building(self, go_on: Callable[[], bool]) -> Iterator[bool]:
+        """Wait until no other process builds an index for this store; False where ``go_on`` ends the waiting."""
+        if self._folder is None:
+            yield True
+            return
+        lock = FileLock(self._folder / BUILD_LOCK_NAME)
+        try:
+            while not _acquired(lock) and go_on():
+                pass
+            yield lock.is_locked
+        finally:
+            lock.release()
+
     def save(self, view: View, space: int) -> bool:
         """Write a view of this store and name it in the database.
 
@@ -149,9 +167,20 @@ class Snapshots:
                 current = (state.generation, state.space) == (record.generation, record.space)
                 if current:
                     changes.write_record(connection, record)
+                    self.used = record
                 named = rows.read_record(connection)
         except BaseException:
             (folder / record.file).unlink(missing_ok=True)
             raise
         view_file.remove_others(folder, named.file if named else None)
         return current
+
+
+def _acquired(lock: FileLock) -> bool:
+    try:
+        lock.acquire(timeout=1)
+    except Timeout:
+        return False
+    except OSError as error:
+        raise StorageError(f"No index can be built at {lock.lock_file}: {error}") from error
+    return True

@@ -55,8 +55,9 @@ class Upkeep:
         if thread is not None and thread is not threading.current_thread():
             thread.join()
 
-    def wait(self, timeout: float) -> bool:
+    def wait(self, timeout: float | None) -> bool:
         """Wait until nothing is due; False where it takes longer."""
+        self.consider()
         thread = self._thread
         if thread is not None:
             thread.join(timeout)

@@ -15,6 +15,9 @@ from langchain_rerank_retriever.protocols import SCORE_KEYS
 MAX_DEPTH = 100
 _MAX_INT, _MIN_INT = 2**63 - 1, -(2**63)
 
+# One for all: json.dumps would make another for each document.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
 #: Turns a value that JSON cannot hold into one that it can.
 MetadataDefault = Callable[[Any], Any]
 
@@ -254,4 +257,4 @@ def _problem(value: object) -> str:
 
 def dump_metadata(metadata: Mapping[str, Any]) -> str:
     """The stored form of a clean metadata dictionary; key order is kept."""
-    return json.dumps(metadata, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return _ENCODER.encode(metadata)

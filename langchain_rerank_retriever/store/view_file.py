@@ -27,7 +27,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langchain_rerank_retriever import files
+from langchain_rerank_retriever.protocols import FloatArray
 
+from .graph import Graph, assembled
 from .rows import Record, State
 from .segment import Segment
 from .view import View
@@ -38,8 +40,9 @@ _TAIL = 8 + len(_MAGIC)
 _ALIGNMENT = 65536
 #: Small enough that the loss of time is small when checking stops, large enough that Python's part is nothing.
 _BLOCK = 4 * 1024 * 1024
+_GRAPH_NUMBERS = ("entry", "links", "ef", "recall")
 _NAME = re.compile(r"view-[0-9a-f]{16}\.snapshot")
-_TYPES = {"pks": "<i8", "vectors": "<f4", "alive": "|u1"}
+_TYPES = {"pks": "<i8", "vectors": "<f4", "alive": "|u1", "levels": "<i4", "neighbors": "<i4"}
 
 Array = NDArray[Any]
 
@@ -93,7 +96,13 @@ def _write(stream: Any, view: View, about: Mapping[str, object]) -> str:
             hashes.append(hashlib.sha256(block).hexdigest())
             stream.write(block)
         table.append({"name": name, "shape": array.shape, "offset": offset, "sha256": hashes})
-    footer = json.dumps({**about, "dimension": view.dimension, "arrays": table}).encode()
+    graphs = {
+        str(place): {name: getattr(segment.graph, name) for name in _GRAPH_NUMBERS}
+        for place, segment in enumerate(view.segments)
+        if segment.graph is not None
+    }
+    about = {**about, "dimension": view.dimension, "arrays": table, "graphs": graphs}
+    footer = json.dumps(about).encode()
     stream.write(footer + len(footer).to_bytes(8, "little") + _MAGIC)
     return hashlib.sha256(footer).hexdigest()
 
@@ -104,6 +113,9 @@ def _arrays(view: View) -> Iterator[tuple[str, Array]]:
         yield f"{place}/vectors", segment.vectors
         if segment.alive is not None:
             yield f"{place}/alive", segment.alive
+        if segment.graph is not None:
+            yield f"{place}/levels", segment.graph.levels
+            yield f"{place}/neighbors", segment.graph.neighbors
 
 
 def _type_of(name: str) -> str:
@@ -197,7 +209,7 @@ class ViewFile:
 
         Args:
             state: The store as its database has it.
-            mapped: Leave the vectors on the disk, unchecked, to be read as searches need them; ``check`` is for
+            mapped: Leave vectors and links on the disk, unchecked, to be read as searches need them; ``check`` is for
                 later. Otherwise everything is read, and checked.
 
         Raises:
@@ -225,7 +237,21 @@ class ViewFile:
             raise DoubtfulError("its document numbers do not ascend")
         if vectors.shape != (len(pks), dimension) or (alive is not None and alive.shape != pks.shape):
             raise DoubtfulError("its arrays do not fit each other")
-        return Segment(pks, vectors, alive)
+        return Segment(pks, vectors, alive, self._graph(place, vectors, mapping))
+
+    def _graph(self, place: int, vectors: FloatArray, mapping: mmap.mmap | None) -> Graph | None:
+        numbers = self._footer["graphs"].get(str(place))
+        if numbers is None:
+            return None
+        return assembled(
+            vectors,
+            self._read(self._entries[f"{place}/levels"]),
+            self._array(f"{place}/neighbors", mapping),
+            entry=int(numbers["entry"]),
+            links=int(numbers["links"]),
+            ef=int(numbers["ef"]),
+            recall=float(numbers["recall"]),
+        )
 
     def _array(self, name: str, mapping: mmap.mmap | None) -> Array:
         entry = self._entries[name]

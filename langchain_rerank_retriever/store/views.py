@@ -12,8 +12,10 @@ from langchain_rerank_retriever.errors import RerankError
 from . import rows
 from .changes import Change
 from .connections import Connections
+from .graph import build
+from .indexing import IndexInfo, describe, is_graph_due
 from .rows import State
-from .segment import Segment
+from .segment import Segment, joined
 from .snapshots import Snapshots, is_due
 from .upkeep import Task, Upkeep
 from .view import View
@@ -27,10 +29,19 @@ _NOTHING = np.empty(0, dtype=np.int64)
 class Views:
     """Holds the view that searches read, and replaces it by single assignments."""
 
-    def __init__(self, connections: Connections, snapshots: Snapshots) -> None:
-        """Start without a view; the first reader makes it."""
+    def __init__(self, connections: Connections, snapshots: Snapshots, *, threads: int | None) -> None:
+        """Start without a view; the first reader makes it.
+
+        Args:
+            connections: The database.
+            snapshots: Where views are read from and written to.
+            threads: How many build a graph; None for as many as FAISS takes.
+        """
         self._connections = connections
         self._snapshots = snapshots
+        self._threads = threads
+        self._setting = "flat"
+        self._refused = 0
         self.current = _NONE
         self.upkeep = Upkeep(self._next_task, lambda: self.current.seq)
 
@@ -70,7 +81,18 @@ class Views:
         view, problem = self._snapshots.examined(state, rows.read_record(connection))
         return (None if view is None else _caught_up(connection, state, view)), problem
 
+    def info(self, setting: str, view: View) -> IndexInfo:
+        """How the store searches."""
+        used = self._snapshots.used
+        return describe(
+            setting,
+            view,
+            snapshot=used.file if used is not None and used.generation == view.generation else None,
+            busy=self._next_task() is not None,
+        )
+
     def _made(self, connection: sqlite3.Connection, state: State, view: View) -> View:
+        self._setting = state.index_kind
         if state.dimension is None:
             return View(state.seq, state.generation)
         if view.generation == state.generation and view.dimension is not None:
@@ -92,7 +114,15 @@ class Views:
     def _next_task(self) -> Task | None:
         if self._snapshots.unchecked is not None:
             return self.check
+        if self._is_graph_due():
+            return self._build
         return self._save if self._is_save_due() else None
+
+    def _is_graph_due(self) -> bool:
+        # What was not good enough once is tried again when the store has doubled.
+        view = self.current
+        enough = len(view) >= 2 * self._refused
+        return enough and not self._connections.read_only and is_graph_due(self._setting, view)
 
     def _is_save_due(self) -> bool:
         return self._snapshots.writable and is_due(self.current)
@@ -119,13 +149,48 @@ class Views:
         if self._snapshots.is_mapped(len(view), view.dimension):
             self._map()
 
+    def _build(self, go_on: Callable[[], bool]) -> None:
+        """Build a graph over everything, then show it with what has changed meanwhile."""
+        with self._snapshots.building(go_on) as mine:
+            if not mine:
+                return
+            self._take_over()
+            self.check(go_on)
+            view = self.current
+            if view.dimension is None or not self._is_graph_due():
+                return
+            whole = joined(view.segments)
+            graph = build(whole.vectors, go_on, threads=self._threads)
+            if graph is None:
+                self._refused = len(view) if go_on() else 0
+                return
+            segments = (replace(whole, graph=graph),)
+            self._rebase(View(view.seq, view.generation, view.dimension, segments, drift=len(whole.pks)))
+            # Before others that wait for their turn look whether there is a graph.
+            if self._snapshots.writable:
+                self._save()
+
+    def _take_over(self) -> None:
+        """Use the snapshot of another process, where there is a newer one than ours."""
+        with self._connections.reading() as connection:
+            record = rows.read_record(connection)
+        if record is not None and record != self._snapshots.used:
+            self._map()
+
     def _map(self) -> None:
-        """Read from the snapshot what lies in memory."""
+        """Use the snapshot in place of what lies in memory."""
         with self._connections.reading() as connection:
             state = rows.read_state(connection)
             view = self._opened(connection, state)
         if view is not None:
             self._replace(view)
+
+    def _rebase(self, view: View) -> None:
+        """Publish a view that was made of an earlier one, unless it is of another generation by now."""
+        with self._connections.reading() as connection:
+            state = rows.read_state(connection)
+            if state.generation == view.generation:
+                self._replace(_caught_up(connection, state, view))
 
     def _replace(self, view: View) -> None:
         # It may be a little behind by now; the next reader follows the changes since.

@@ -304,9 +304,9 @@ def test_what_is_no_embedder() -> None:
         FaissStore("all-MiniLM-L6-v2")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("index", ["hnsw", "IVF16,Flat", "", "FLAT"])
+@pytest.mark.parametrize("index", ["HNSW32", "IVF16,Flat", "", "FLAT"])
 def test_index_kinds(index: str) -> None:
-    with pytest.raises(InvalidArgumentError, match=r"index must be one of flat, auto.*not in this version"):
+    with pytest.raises(InvalidArgumentError, match=r"index must be one of flat, hnsw, auto.*factory string"):
         FaissStore(FastEmbeddings(), index=index)
 
 
