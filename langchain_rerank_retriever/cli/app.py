@@ -117,6 +117,29 @@ def verify(
         raise typer.Exit(1)
 
 
+@app.command()
+def bench(  # one parameter an option
+    bundle: Annotated[
+        Path | None,
+        typer.Argument(help="Folder that tune or save_local wrote. [default: the demo's small model]"),
+    ] = None,
+    queries: Annotated[int, typer.Option(min=1, help="How many queries to ask, made of its documents.")] = 20,
+    rounds: Annotated[int, typer.Option(min=1, help="How often bulk work is repeated.")] = 3,
+    seed: Annotated[int, typer.Option(help="Of the draw of documents.")] = 0,
+    langchain: Annotated[
+        bool, typer.Option(help="Compare with LangChain's recipe where it is installed; takes longer.")
+    ] = True,
+    json_: Json = False,
+) -> None:
+    """Measure how fast a bundle is on this machine, and next to LangChain's usual recipe. Changes nothing.
+
+    Example: langchain-rerank bench demo-bundle
+    """
+    from langchain_rerank_retriever.cli import bench as command
+
+    command.run(bundle, queries=queries, rounds=rounds, seed=seed, compare=langchain, as_json=json_)
+
+
 def main() -> None:
     """Run the command line; a mistake of the user's is one line on standard error and exit code 2."""
     # Bars of libraries that load models would mix with ours, and say nothing that a user of a command needs.

@@ -183,4 +183,4 @@ def test_queries_are_different_and_the_same_for_a_seed() -> None:
     ]
     assert sorted(queries_from(drawn, 9)) == ["a b.", "e", "f g"]
     assert queries_from(drawn, 2) == queries_from(drawn, 9)[:2]
-    assert queries_from([], 2) == []
+    assert queries_from([], 2) == queries_from([Document(page_content=" ")], 2) == []

@@ -22,7 +22,7 @@ from .conftest import Finished
 
 Run = Callable[..., Finished]
 
-COMMANDS = ("demo", "search", "info", "verify")
+COMMANDS = ("demo", "search", "info", "verify", "bench")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
