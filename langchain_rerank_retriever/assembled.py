@@ -7,12 +7,17 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
-from pydantic import ConfigDict, PrivateAttr, ValidationError, field_validator
+from pydantic import ConfigDict, PrivateAttr, field_validator
 
 from langchain_rerank_retriever import bundle
 from langchain_rerank_retriever.blend import Blend
 from langchain_rerank_retriever.errors import InvalidArgumentError
-from langchain_rerank_retriever.plan import checked_collapse, checked_count, checked_threshold
+from langchain_rerank_retriever.plan import (
+    checked_collapse,
+    checked_count,
+    checked_flag,
+    checked_threshold,
+)
 from langchain_rerank_retriever.protocols import RecallMode
 from langchain_rerank_retriever.recall import source_of
 from langchain_rerank_retriever.rescore import check_reranker
@@ -33,17 +38,9 @@ class AssembledRetriever(BaseRetriever):
     blend: Blend | None = None
     timeout: float | None = None
     collapse: str | None = None
+    early_stop: bool = False
 
     _report: dict[str, Any] | None = PrivateAttr(default=None)
-
-    def __init__(self, recall: Any = None, **fields: Any) -> None:
-        try:
-            super().__init__(**{"recall": recall, **fields})
-        except ValidationError as error:
-            problems = "; ".join(
-                f"{'.'.join(map(str, one['loc'])) or 'arguments'}: {one['msg']}" for one in error.errors()
-            )
-            raise InvalidArgumentError(f"RerankRetriever cannot be made: {problems}.") from error
 
     @field_validator("recall")
     @classmethod
@@ -72,6 +69,11 @@ class AssembledRetriever(BaseRetriever):
     @classmethod
     def _check_collapse(cls, value: Any) -> str | None:
         return checked_collapse(value)
+
+    @field_validator("early_stop", mode="before")
+    @classmethod
+    def _check_early_stop(cls, value: Any) -> bool:
+        return checked_flag("the value", value)
 
     @field_validator("timeout")
     @classmethod
@@ -102,7 +104,7 @@ class AssembledRetriever(BaseRetriever):
             **fields: Any other field of the class.
         """
         # Made first, so that a mistyped field is found before anything is embedded or written.
-        retriever = cls(InMemoryVectorStore(embeddings), reranker=reranker, **fields)
+        retriever = cls(recall=InMemoryVectorStore(embeddings), reranker=reranker, **fields)
         store = FaissStore.from_documents(list(documents), embeddings, path=path)
         return retriever.model_copy(update={"recall": store})
 
@@ -119,7 +121,7 @@ class AssembledRetriever(BaseRetriever):
         **fields: Any,
     ) -> Self:
         """Index texts in a new `FaissStore` and make a retriever over it; see `from_documents`."""
-        retriever = cls(InMemoryVectorStore(embeddings), reranker=reranker, **fields)
+        retriever = cls(recall=InMemoryVectorStore(embeddings), reranker=reranker, **fields)
         store = FaissStore.from_texts(list(texts), embeddings, metadatas, ids=ids, path=path)
         return retriever.model_copy(update={"recall": store})
 
@@ -187,7 +189,7 @@ class AssembledRetriever(BaseRetriever):
         parts = bundle.load(
             folder, embeddings=embeddings, reranker=reranker, recall=recall, read_only=read_only
         )
-        retriever = cls(parts.recall, reranker=parts.reranker, blend=parts.blend, **parts.settings)
+        retriever = cls(recall=parts.recall, reranker=parts.reranker, blend=parts.blend, **parts.settings)
         retriever._report = parts.report
         return retriever
 

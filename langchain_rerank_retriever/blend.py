@@ -11,11 +11,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 from scipy.special import expit
 
+from langchain_rerank_retriever.early_stop import EarlyStop
 from langchain_rerank_retriever.errors import FormatError
 from langchain_rerank_retriever.recall.fusion import (
     Floats,
     as_it_is,
     reciprocal_ranks,
+    scaled,
     standardise,
     weighted_sum,
 )
@@ -46,12 +48,14 @@ class BlendVariant:
         slope: Of the logistic that maps a blended score to a probability; positive, so the order is kept.
         intercept: Of the same logistic.
         scaling: What is done to the scores of each stage first.
+        early_stop: When the re-ranking of a query may end early; None where that was not fitted.
     """
 
     weights: Mapping[Feature, float]
     slope: float
     intercept: float
     scaling: Scaling = "standard"
+    early_stop: EarlyStop | None = None
 
     @property
     def features(self) -> frozenset[Feature]:
@@ -62,19 +66,54 @@ class BlendVariant:
         """Blend one query's candidates.
 
         Args:
-            stage_scores: An array of shape ``(n,)`` for at least every feature of this variant.
+            stage_scores: An array of shape ``(n,)`` for at least every feature of this variant; NaN where the
+                re-ranker has not scored a candidate yet.
 
         Returns:
-            Shape ``(n,)``, higher is better.
+            Shape ``(n,)``, higher is better; NaN where a score is missing.
         """
         return weighted_sum(stage_scores, self.weights, _SCALES[self.scaling])
 
-    def probability(self, blended: Floats) -> Floats:
+    def leads(self, stage_scores: Mapping[str, Floats]) -> Floats:
+        """Tell how far the candidates that are scored are ahead of those that are not.
+
+        What recall knows of an unscored candidate is known; a lead is how many standard deviations above the mean of
+        the re-ranker's scores so far the most promising of them would have to be scored to catch up.
+
+        Args:
+            stage_scores: As for `blended`, with at least one re-rank score.
+
+        Returns:
+            One lead for each scored candidate, best first; infinite where every candidate is scored.
+        """
+        parts = {
+            name: weight * scaled(np.asarray(stage_scores[name], float), _SCALES[self.scaling])
+            for name, weight in self.weights.items()
+        }
+        rerank = parts.pop("rerank")
+        known = np.sum([np.zeros(rerank.size), *parts.values()], axis=0)
+        there = ~np.isnan(rerank)
+        best = np.sort((known + rerank)[there])[::-1]
+        if there.all():
+            return np.full(best.size, np.inf)
+        ahead = best - (known[~there].max() + rerank[there].mean())
+        spread = float(rerank[there].std())
+        # Scores that do not differ, or have no weight: then what recall knows decides alone.
+        return ahead / spread if spread > 0 else np.where(ahead >= 0, np.inf, -np.inf)
+
+    def probability(self, blended: Floats, *, scored: int | None = None) -> Floats:
         """Map blended scores to estimated probabilities of relevance (Platt 1999), in the same order.
 
         The estimate holds for queries and candidates like the ones it was fitted on.
+
+        Args:
+            blended: Blended scores, shape ``(n,)``.
+            scored: After how many candidates scoring ended early; None where it did not.
         """
-        return np.asarray(expit(self.slope * blended + self.intercept))
+        slope, intercept = self.slope, self.intercept
+        if scored is not None and self.early_stop is not None:
+            slope, intercept = self.early_stop.looks.get(scored, (slope, intercept))
+        return np.asarray(expit(slope * blended + intercept))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +139,7 @@ class Blend:
         return {
             "format": BLEND_FORMAT,
             "fusion": None if self.fusion is None else dict(self.fusion),
-            "variants": [
-                {
-                    "weights": dict(v.weights),
-                    "slope": v.slope,
-                    "intercept": v.intercept,
-                    "scaling": v.scaling,
-                }
-                for v in self.variants
-            ],
+            "variants": [_variant_to_dict(variant) for variant in self.variants],
         }
 
     @classmethod
@@ -131,6 +162,18 @@ class Blend:
         return cls(variants, fusion)
 
 
+def _variant_to_dict(variant: BlendVariant) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "weights": dict(variant.weights),
+        "slope": variant.slope,
+        "intercept": variant.intercept,
+        "scaling": variant.scaling,
+    }
+    if variant.early_stop is not None:
+        data["early_stop"] = variant.early_stop.to_dict()
+    return data
+
+
 def _weights(data: Any, names: tuple[str, ...]) -> dict[Any, float]:
     weights = {name: float(weight) for name, weight in data.items()}
     if not weights or not set(weights) <= set(names) or not np.isfinite(list(weights.values())).all():
@@ -146,4 +189,10 @@ def _variant(data: Any) -> BlendVariant:
     scaling = data.get("scaling", "standard")
     if scaling not in get_args(Scaling):
         raise ValueError(f"scaling must be one of {get_args(Scaling)}, got {json.dumps(scaling)}")
-    return BlendVariant(_weights(data["weights"], get_args(Feature)), slope, intercept, scaling)
+    # Nor do blends for which no early stop was fitted, or which were written before there was one, name that.
+    stop = data.get("early_stop")
+    early_stop = None if stop is None else EarlyStop.from_dict(stop)
+    weights = _weights(data["weights"], get_args(Feature))
+    if early_stop is not None and "rerank" not in weights:
+        raise ValueError(f"early_stop needs a weight for the re-ranker, got {json.dumps(weights)}")
+    return BlendVariant(weights, slope, intercept, scaling, early_stop)

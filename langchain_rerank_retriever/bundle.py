@@ -33,8 +33,8 @@ MANIFEST = "bundle.json"
 KIND = "langchain-rerank-retriever bundle"
 
 #: The retriever's fields that a bundle keeps; and those among them that older bundles lack: they take the default.
-SETTINGS = ("k", "fetch_k", "recall_mode", "score_threshold", "timeout", "collapse")
-NEWER_SETTINGS = frozenset({"collapse"})
+SETTINGS = ("k", "fetch_k", "recall_mode", "score_threshold", "timeout", "collapse", "early_stop")
+NEWER_SETTINGS = frozenset({"collapse", "early_stop"})
 
 #: Number types that run on every machine. One of these, where it was asked for, is asked for again on loading, so
 #: that scores stay what they were; any other choice belongs to the machine.

@@ -26,6 +26,7 @@ class Plan:
         k: How many documents to return at most.
         score_threshold: Lowest relevance that is returned; None returns all.
         collapse: Metadata key of the parent of which only the best candidate is returned; None returns all.
+        early_stop: Whether scoring may end before all candidates are scored.
         started: When the query came, by `time.perf_counter`.
         deadline: After which no further pairs are scored, by `time.monotonic`; None is no limit.
     """
@@ -36,6 +37,7 @@ class Plan:
     k: int
     score_threshold: float | None
     collapse: str | None
+    early_stop: bool
     started: float
     deadline: float | None
 
@@ -52,6 +54,7 @@ def make_plan(
     recall_mode: RecallMode | None,
     score_threshold: float | None,
     collapse: str | None,
+    early_stop: bool,
     timeout: float | None,
 ) -> Plan:
     """Check the arguments of a query and decide what is to be done; see `RerankRetriever` for their meaning.
@@ -65,6 +68,8 @@ def make_plan(
         raise InvalidArgumentError(f"recall_mode must be one of {RECALL_MODES} or None, got {recall_mode!r}.")
     threshold = checked_threshold(score_threshold)
     variant = _variant(source, reranker, blend, recall_mode)
+    if checked_flag("early_stop", early_stop):
+        _check_early_stop(variant)
     request = RecallRequest(
         query=query,
         fetch_k=max(k, fetch_k),
@@ -75,7 +80,15 @@ def make_plan(
     )
     deadline = None if timeout is None else time.monotonic() + timeout
     return Plan(
-        request, source, variant, k, threshold, checked_collapse(collapse), time.perf_counter(), deadline
+        request,
+        source,
+        variant,
+        k,
+        threshold,
+        checked_collapse(collapse),
+        early_stop,
+        time.perf_counter(),
+        deadline,
     )
 
 
@@ -91,6 +104,27 @@ def _variant(
     if recall_mode == "hybrid" and blend.fusion is not None and "lexical" in source.stage_scores:
         available.add("recall")
     return blend.variant_for(available)
+
+
+def _check_early_stop(variant: BlendVariant | None) -> None:
+    if variant is not None and variant.early_stop is not None:
+        return
+    lacking = "no blend that orders by a re-ranker here" if variant is None else "a blend without it here"
+    raise InvalidArgumentError(
+        f"early_stop=True needs a blend for which tune() has fitted when to stop; there is {lacking}. Tune with a "
+        "re-ranker (a bundle of an earlier version: anew), or leave early_stop out."
+    )
+
+
+def checked_flag(name: str, value: Any) -> bool:
+    """Refuse what is neither True nor False.
+
+    Raises:
+        InvalidArgumentError: Naming the argument.
+    """
+    if not isinstance(value, bool):
+        raise InvalidArgumentError(f"{name} must be True or False, got {value!r}.")
+    return value
 
 
 def checked_count(name: str, value: Any) -> int:

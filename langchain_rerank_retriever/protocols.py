@@ -13,7 +13,7 @@ TextKind = Literal["document", "query"]
 RecallMode = Literal["dense", "lexical", "hybrid"]
 RelevanceKind = Literal["probability", "rerank_score", "recall_score"]
 Outcome = Literal["returned", "below_k", "below_threshold", "collapsed", "dropped_by_reranker"]
-Unscored = Literal["timeout"]
+Unscored = Literal["timeout", "early_stop"]
 
 #: Metadata keys that a retriever writes into the copies it returns. A store strips them when such a copy is
 #: added again, so that a score never turns into metadata.
@@ -114,8 +114,8 @@ class ExplainedCandidate:
         relevance_score: What the final order is by.
         truncated: Whether the cross-encoder saw only the beginning; None where that is not known.
         outcome: Returned, or why not. ``"collapsed"``: a better one of the same parent stands for it.
-        unscored: Why the cross-encoder did not score it: ``"timeout"``, there was no time left. None where it did, or
-            where no cross-encoder took part.
+        unscored: Why the cross-encoder did not score it: ``"timeout"``, there was no time left; ``"early_stop"``, the
+            best were too far ahead. None where it did, or where no cross-encoder took part.
     """
 
     document: Document

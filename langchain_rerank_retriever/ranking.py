@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from langchain_core.documents import Document
-from numpy.typing import NDArray
 
 from langchain_rerank_retriever.blend import BlendVariant
 from langchain_rerank_retriever.collapse import belonging
@@ -18,7 +17,7 @@ from langchain_rerank_retriever.protocols import (
     RelevanceKind,
     Unscored,
 )
-from langchain_rerank_retriever.recall import Candidate
+from langchain_rerank_retriever.recall.candidate import Candidate, stage_columns
 from langchain_rerank_retriever.recall.fusion import Floats, best_first
 from langchain_rerank_retriever.rescore import Rescored
 
@@ -45,21 +44,23 @@ class Ranking:
 def rank(candidates: Sequence[Candidate], rescored: Rescored | None, variant: BlendVariant | None) -> Ranking:
     """Order candidates by the blend where there is one, else by the re-ranker, else as recalled.
 
-    Candidates that a deadline left unscored follow the scored ones in recall order. Ties keep the recall order.
+    Candidates that a deadline or an early stop left unscored follow the scored ones in recall order. Ties keep the
+    recall order. The scores of recall are standardised over all candidates, those of the re-ranker over the scored.
     """
     if rescored is not None and rescored.order is not None:
         return _by_compressor(candidates, rescored, rescored.order)
     rerank = None if rescored is None else rescored.scores
-    recall = _column([candidate.recall_score for candidate in candidates])
+    recall = stage_columns(candidates)["recall"]
     scored = np.ones(len(candidates), bool) if rerank is None else ~np.isnan(rerank)
     places = np.flatnonzero(scored)
     relevance, blended = np.full(len(candidates), np.nan), None
     kind: RelevanceKind = "recall_score" if rerank is None else "rerank_score"
     if variant is not None:
         kind, blended = "probability", np.full(len(candidates), np.nan)
-        columns = _stage_columns(candidates, rerank, places)
-        blended[places] = variant.blended(columns)
-        relevance[places] = variant.probability(blended[places])
+        columns = stage_columns(candidates) | ({} if rerank is None else {"rerank": rerank})
+        blended[places] = variant.blended(columns)[places]
+        stopped = rescored is not None and rescored.unscored == "early_stop"
+        relevance[places] = variant.probability(blended[places], scored=int(places.size) if stopped else None)
         best = places[best_first(blended[places])]
     elif rerank is not None:
         relevance[places] = rerank[places]
@@ -74,25 +75,8 @@ def _by_compressor(candidates: Sequence[Candidate], rescored: Rescored, kept: tu
     dropped = sorted(set(range(len(candidates))) - set(kept))
     if rescored.scores is not None:
         return Ranking((*kept, *dropped), rescored.scores, "rerank_score", None, frozenset(dropped))
-    recall = _column([candidate.recall_score for candidate in candidates])
+    recall = stage_columns(candidates)["recall"]
     return Ranking((*kept, *dropped), recall, "recall_score", None, frozenset(dropped))
-
-
-def _column(values: Sequence[float | None]) -> Floats:
-    return np.array([np.nan if value is None else value for value in values], float)
-
-
-def _stage_columns(
-    candidates: Sequence[Candidate], rerank: Floats | None, places: NDArray[np.intp]
-) -> Mapping[str, Floats]:
-    columns = {
-        "recall": _column([candidate.recall_score for candidate in candidates])[places],
-        "dense": _column([candidate.dense_score for candidate in candidates])[places],
-        "lexical": _column([candidate.lexical_score for candidate in candidates])[places],
-    }
-    if rerank is not None:
-        columns["rerank"] = rerank[places]
-    return columns
 
 
 def explained(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from langchain_rerank_retriever.errors import InvalidArgumentError, ScoringError
 from langchain_rerank_retriever.protocols import SCORE_KEYS, AsyncPairScorer, Unscored
-from langchain_rerank_retriever.scoring import Scored, ascore, score
+from langchain_rerank_retriever.scoring import Scored, StopRule, ascore, score
 
 Reranker = BaseCrossEncoder | BaseDocumentCompressor
 
@@ -47,7 +47,12 @@ def gives_scores(reranker: Any) -> bool:
 
 
 def rescore(
-    reranker: Reranker, query: str, documents: Sequence[Document], *, deadline: float | None = None
+    reranker: Reranker,
+    query: str,
+    documents: Sequence[Document],
+    *,
+    deadline: float | None = None,
+    stop: StopRule | None = None,
 ) -> Rescored:
     """Re-rank the candidates of one query.
 
@@ -57,6 +62,7 @@ def rescore(
         documents: In recall order; they are not changed.
         deadline: A time of `time.monotonic` after which no further pairs are scored, see `score`. A compressor cannot
             be stopped in the middle and ignores it. None is no limit.
+        stop: Says when the rest need not be scored; a compressor ignores it.
 
     Raises:
         ScoringError: If a model returns a number that is not finite, or not one number a pair.
@@ -64,21 +70,28 @@ def rescore(
     if not documents:
         return _nothing(reranker)
     if isinstance(reranker, BaseCrossEncoder):
-        return _with(documents, score(reranker, _pairs(query, documents), deadline=deadline))
+        return _with(documents, score(reranker, _pairs(query, documents), deadline=deadline, stop=stop))
     marked = _marked(documents)
     return _unmarked(documents, reranker.compress_documents(marked, query))
 
 
 async def arescore(
-    reranker: Reranker, query: str, documents: Sequence[Document], *, deadline: float | None = None
+    reranker: Reranker,
+    query: str,
+    documents: Sequence[Document],
+    *,
+    deadline: float | None = None,
+    stop: StopRule | None = None,
 ) -> Rescored:
     """Do the same without blocking the event loop: awaited where the re-ranker can be, else in a thread."""
     if not documents:
         return _nothing(reranker)
     if isinstance(reranker, AsyncPairScorer):
-        return _with(documents, await ascore(reranker, _pairs(query, documents), deadline=deadline))
+        return _with(
+            documents, await ascore(reranker, _pairs(query, documents), deadline=deadline, stop=stop)
+        )
     if isinstance(reranker, BaseCrossEncoder):
-        return await asyncio.to_thread(rescore, reranker, query, documents, deadline=deadline)
+        return await asyncio.to_thread(rescore, reranker, query, documents, deadline=deadline, stop=stop)
     marked = _marked(documents)
     return _unmarked(documents, await reranker.acompress_documents(marked, query))
 

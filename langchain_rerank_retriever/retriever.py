@@ -7,14 +7,16 @@ from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
-from pydantic import PrivateAttr
+from pydantic import PrivateAttr, ValidationError
 
 from langchain_rerank_retriever.assembled import AssembledRetriever
+from langchain_rerank_retriever.errors import InvalidArgumentError
 from langchain_rerank_retriever.plan import Plan, make_plan
 from langchain_rerank_retriever.protocols import Explanation, RecallMode
 from langchain_rerank_retriever.ranking import explained, rank, returned_documents
 from langchain_rerank_retriever.recall import Candidate, source_of
 from langchain_rerank_retriever.rescore import Rescored, arescore, rescore
+from langchain_rerank_retriever.stopping import Stopping, stopping
 
 
 class RerankRetriever(AssembledRetriever):
@@ -55,14 +57,27 @@ class RerankRetriever(AssembledRetriever):
             the source of chunks: of the candidates of one value only the best is returned, after re-ranking, so that
             `k` counts parents. A document without the key stands for itself. `fetch_k` bounds what there is to choose
             from: raise it where too few parents come back.
+        early_stop: Score candidates in parts, and leave the rest unscored once, by the fitted blend, it is too far
+            behind to be returned. Needs a blend for which `tune` has fitted that; its report says how many pairs that
+            saves and how often an answer differs. All are scored where more than 10 documents are asked for, or more
+            candidates than it was fitted for.
 
     Every returned document is a copy. Its metadata carry `relevance_score` (what it was ordered by) and
     `relevance_kind` (`"probability"`, `"rerank_score"` or `"recall_score"`), `recall_rank` (1-based), and
-    `recall_score`, `dense_score`, `lexical_score`, `rerank_score` where they exist. What `timeout` left unscored is
-    of the kind `"recall_score"`; a recall source without scores gives a rank and no `relevance_score`.
+    `recall_score`, `dense_score`, `lexical_score`, `rerank_score` where they exist. What `timeout` or `early_stop` left
+    unscored is of the kind `"recall_score"`; a recall source without scores gives a rank and no `relevance_score`.
     """
 
     _warned: bool = PrivateAttr(default=False)
+
+    def __init__(self, recall: Any = None, **fields: Any) -> None:
+        try:
+            super().__init__(**{"recall": recall, **fields})
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(map(str, one['loc'])) or 'arguments'}: {one['msg']}" for one in error.errors()
+            )
+            raise InvalidArgumentError(f"RerankRetriever cannot be made: {problems}.") from error
 
     def explain(  # the keyword arguments of invoke
         self,
@@ -74,6 +89,7 @@ class RerankRetriever(AssembledRetriever):
         recall_mode: RecallMode | None = None,
         score_threshold: float | None = None,
         collapse: str | None = None,
+        early_stop: bool | None = None,
     ) -> Explanation:
         """Answer a query and keep every candidate with its scores, ranks and fate; `invoke` returns `.documents`.
 
@@ -85,18 +101,21 @@ class RerankRetriever(AssembledRetriever):
             recall_mode: `"dense"`, `"lexical"` or `"hybrid"`.
             score_threshold: Leave out documents whose `relevance_score` is lower.
             collapse: Metadata key of the parent, of which only the best document is returned.
+            early_stop: Whether to leave unscored what is too far behind.
 
         Raises:
             InvalidArgumentError: For a blank query, or an argument out of range.
             ScoringError: If the re-ranker returns something that is not a finite number for each candidate.
         """
-        plan = self._plan(query, k, fetch_k, filter, recall_mode, score_threshold, collapse)
+        plan = self._plan(query, k, fetch_k, filter, recall_mode, score_threshold, collapse, early_stop)
         candidates = plan.source.recall(plan.request)
         recalled = time.perf_counter()
         rescored = None
         if self.reranker is not None:
             texts = [candidate.document for candidate in candidates]
-            rescored = rescore(self.reranker, query, texts, deadline=plan.deadline)
+            rescored = rescore(
+                self.reranker, query, texts, deadline=plan.deadline, stop=_stop(plan, candidates)
+            )
         return self._finish(plan, candidates, rescored, recalled)
 
     async def aexplain(
@@ -109,15 +128,18 @@ class RerankRetriever(AssembledRetriever):
         recall_mode: RecallMode | None = None,
         score_threshold: float | None = None,
         collapse: str | None = None,
+        early_stop: bool | None = None,
     ) -> Explanation:
         """Do what `explain` does without blocking the event loop."""
-        plan = self._plan(query, k, fetch_k, filter, recall_mode, score_threshold, collapse)
+        plan = self._plan(query, k, fetch_k, filter, recall_mode, score_threshold, collapse, early_stop)
         candidates = await plan.source.arecall(plan.request)
         recalled = time.perf_counter()
         rescored = None
         if self.reranker is not None:
             texts = [candidate.document for candidate in candidates]
-            rescored = await arescore(self.reranker, query, texts, deadline=plan.deadline)
+            rescored = await arescore(
+                self.reranker, query, texts, deadline=plan.deadline, stop=_stop(plan, candidates)
+            )
         return self._finish(plan, candidates, rescored, recalled)
 
     def _get_relevant_documents(
@@ -149,6 +171,7 @@ class RerankRetriever(AssembledRetriever):
         recall_mode: RecallMode | None,
         score_threshold: float | None,
         collapse: str | None,
+        early_stop: bool | None,
     ) -> Plan:
         plan = make_plan(
             query,
@@ -161,6 +184,7 @@ class RerankRetriever(AssembledRetriever):
             recall_mode=self.recall_mode if recall_mode is None else recall_mode,
             score_threshold=self.score_threshold if score_threshold is None else score_threshold,
             collapse=self.collapse if collapse is None else collapse,
+            early_stop=self.early_stop if early_stop is None else early_stop,
             timeout=self.timeout,
         )
         if plan.score_threshold is not None and plan.variant is None and not self._warned:
@@ -194,3 +218,9 @@ class RerankRetriever(AssembledRetriever):
             "total": done - plan.started,
         }
         return Explanation(plan.request.query, documents, rows, seconds, ranking.kind)
+
+
+def _stop(plan: Plan, candidates: Sequence[Candidate]) -> Stopping | None:
+    if not plan.early_stop:
+        return None
+    return stopping(candidates, plan.variant, k=plan.k, fetch_k=plan.request.fetch_k, collapse=plan.collapse)

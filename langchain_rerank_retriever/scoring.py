@@ -1,13 +1,14 @@
-"""One query's pairs through a cross-encoder, in parts: between two of them a deadline may end it.
+"""One query's pairs through a cross-encoder, in parts: between two of them a deadline or an early stop may end it.
 
 What is scored and what is made of it is written once; asking the model and awaiting it are the only differences between
 the two ways through.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, Protocol
 
 import numpy as np
 from langchain_core.cross_encoders import BaseCrossEncoder
@@ -21,6 +22,19 @@ Pairs = list[tuple[str, str]]
 #: Pairs that a cross-encoder which keeps no deadline scores between two looks at the clock: a batch or two of a small
 #: model.
 PAIRS_PER_DEADLINE_CHECK = 16
+
+
+class StopRule(Protocol):
+    """Says when the rest of a query's candidates can be left unscored."""
+
+    @property
+    def looks(self) -> Sequence[int]:
+        """After how many scored candidates to ask, in rising order."""
+        ...
+
+    def enough(self, scores: NDArray[np.float64]) -> bool:
+        """Tell whether the rest is not needed; the scores have shape ``(n,)``, NaN where there is none yet."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +52,9 @@ class Scored:
     unscored: Unscored | None
 
 
-def score(scorer: BaseCrossEncoder, pairs: Pairs, *, deadline: float | None = None) -> Scored:
+def score(
+    scorer: BaseCrossEncoder, pairs: Pairs, *, deadline: float | None = None, stop: StopRule | None = None
+) -> Scored:
     """Score pairs, those at the head of the list first.
 
     Args:
@@ -46,11 +62,12 @@ def score(scorer: BaseCrossEncoder, pairs: Pairs, *, deadline: float | None = No
         pairs: (query, passage) pairs.
         deadline: A time of `time.monotonic`. A `PairScorer` keeps it by itself, any other cross-encoder is not asked
             for further pairs after it. None is no limit.
+        stop: Ends the scoring when the rest is not needed; None scores all.
 
     Raises:
         ScoringError: If there is not one finite number a pair.
     """
-    progress = _Progress(scorer, pairs, deadline)
+    progress = _Progress(scorer, len(pairs), deadline, stop)
     while (part := progress.next_part()) is not None:
         if isinstance(scorer, PairScorer):
             answer = scorer.score_pairs(pairs[part], **progress.limit)
@@ -60,9 +77,11 @@ def score(scorer: BaseCrossEncoder, pairs: Pairs, *, deadline: float | None = No
     return progress.scored()
 
 
-async def ascore(scorer: AsyncPairScorer, pairs: Pairs, *, deadline: float | None = None) -> Scored:
+async def ascore(
+    scorer: AsyncPairScorer, pairs: Pairs, *, deadline: float | None = None, stop: StopRule | None = None
+) -> Scored:
     """Do the same with a scorer that can be awaited."""
-    progress = _Progress(scorer, pairs, deadline)
+    progress = _Progress(scorer, len(pairs), deadline, stop)
     while (part := progress.next_part()) is not None:
         answer = await scorer.ascore_pairs(pairs[part], **progress.limit)
         progress.take(part, answer.scores, answer.truncated)
@@ -72,12 +91,12 @@ async def ascore(scorer: AsyncPairScorer, pairs: Pairs, *, deadline: float | Non
 class _Progress:
     """How far the scoring of one query's pairs has come."""
 
-    def __init__(self, scorer: Any, pairs: Pairs, deadline: float | None) -> None:
-        self._scorer, self._deadline = scorer, deadline
+    def __init__(self, scorer: Any, count: int, deadline: float | None, stop: StopRule | None) -> None:
+        self._scorer, self._deadline, self._stop = scorer, deadline, stop
         self._keeps_deadlines = isinstance(scorer, PairScorer | AsyncPairScorer)
-        self._scores = np.full(len(pairs), np.nan)
-        self._truncated = np.zeros(len(pairs), bool) if self._keeps_deadlines else None
-        self._parts = self._divided(len(pairs))
+        self._scores = np.full(count, np.nan)
+        self._truncated = np.zeros(count, bool) if self._keeps_deadlines else None
+        self._parts = self._divided(count)
         self._unscored: Unscored | None = None
 
     @property
@@ -105,14 +124,20 @@ class _Progress:
             self._truncated[part] = truncated
         if np.isnan(values).any():
             self._unscored = "timeout"
+        elif self._stop is not None and np.isnan(self._scores).any() and self._stop.enough(self._scores):
+            self._unscored = "early_stop"
 
     def scored(self) -> Scored:
         """Return what there is."""
         return Scored(self._scores, self._truncated, self._unscored)
 
     def _divided(self, count: int) -> Iterator[slice]:
-        step = count if self._deadline is None or self._keeps_deadlines else PAIRS_PER_DEADLINE_CHECK
-        return (slice(start, start + step) for start in range(0, count, step))
+        ends: Iterable[int] = ()
+        if self._stop is not None:
+            ends = [look for look in self._stop.looks if look < count]
+        elif self._deadline is not None and not self._keeps_deadlines:
+            ends = range(PAIRS_PER_DEADLINE_CHECK, count, PAIRS_PER_DEADLINE_CHECK)
+        return (slice(start, end) for start, end in pairwise([0, *ends, count]))
 
 
 def checked_scores(scores: Any, expected: int, scorer: Any, *, may_lack: bool = False) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,30 @@ from scipy.special import expit
 from scipy.stats import rankdata, zscore
 
 from langchain_rerank_retriever.blend import Blend, BlendVariant
+from langchain_rerank_retriever.early_stop import EarlyStop
 from langchain_rerank_retriever.errors import FormatError
 
 weight = st.floats(-5, 5)
+scalings = st.sampled_from(["standard", "raw", "reciprocal_rank"])
+stops = st.builds(
+    EarlyStop,
+    st.integers(1, 100),
+    st.lists(st.none() | st.floats(-5, 5), max_size=10).map(tuple),
+    st.dictionaries(st.integers(1, 99), st.tuples(st.floats(1e-3, 100), st.floats(-9, 9)), max_size=4),
+)
 variants = st.builds(
     BlendVariant,
     st.dictionaries(st.sampled_from(["rerank", "dense", "lexical"]), weight, min_size=1),
     st.floats(1e-3, 100),
     st.floats(-100, 100),
-    st.sampled_from(["standard", "raw", "reciprocal_rank"]),
+    scalings,
+) | st.builds(
+    BlendVariant,
+    st.fixed_dictionaries({"rerank": weight, "dense": weight}),
+    st.floats(1e-3, 100),
+    st.floats(-100, 100),
+    scalings,
+    st.none() | stops,
 )
 blends = st.builds(
     Blend,
@@ -110,6 +126,75 @@ def test_there_and_back_through_json(blend: Blend) -> None:
     assert Blend.from_dict(json.loads(json.dumps(blend.to_dict(), allow_nan=False))) == blend
 
 
+STOP = EarlyStop(30, (0.5, None, 2.0), {8: (1.5, -2.0), 16: (1.25, -3.0)})
+
+
+def test_a_blend_of_before_there_was_an_early_stop_has_none() -> None:
+    assert all("early_stop" not in one for one in BLEND.to_dict()["variants"])
+    assert {one.early_stop for one in Blend.from_dict(BLEND.to_dict()).variants} == {None}
+    data = Blend((replace(TWO, early_stop=STOP),)).to_dict()
+    assert data["variants"][0]["early_stop"] == {
+        "fetch_k": 30,
+        "margins": [0.5, None, 2.0],
+        "looks": {"8": [1.5, -2.0], "16": [1.25, -3.0]},
+    }
+
+
+def test_margins_are_by_place() -> None:
+    assert [STOP.margin(place) for place in (1, 2, 3, 4, 99)] == [0.5, None, 2.0, None, None]
+
+
+def test_the_probability_of_where_scoring_ended() -> None:
+    blended = np.array([-1.0, 0.0, 2.0])
+    variant = replace(TWO, early_stop=STOP)
+    np.testing.assert_allclose(variant.probability(blended), expit(2 * blended - 1))
+    np.testing.assert_allclose(variant.probability(blended, scored=16), expit(1.25 * blended - 3))
+    # Nothing was fitted for these.
+    np.testing.assert_allclose(variant.probability(blended, scored=7), expit(2 * blended - 1))
+    np.testing.assert_allclose(TWO.probability(blended, scored=16), expit(2 * blended - 1))
+
+
+# ---------------------------------------------------------------- leads
+
+scores = st.lists(
+    st.tuples(st.none() | st.integers(-9, 9), st.integers(-9, 9), st.integers(0, 9)), min_size=1, max_size=9
+).filter(lambda rows: any(rerank is not None for rerank, _, _ in rows))
+
+
+@given(scores, st.sampled_from(["standard", "raw"]), st.sampled_from([0.0, 0.5, 2.0]))
+def test_a_lead_is_what_the_best_unscored_would_need(
+    rows: list[tuple[int | None, int, int]], scaling: Any, rerank_weight: float
+) -> None:
+    """The first unscored candidate with a re-rank score so far above the mean would tie with the scored one."""
+    rerank = np.array([np.nan if row[0] is None else row[0] for row in rows], float)
+    stages = {"rerank": rerank, "dense": np.array([row[1] for row in rows], float)}
+    stages["lexical"] = np.array([row[2] for row in rows], float)
+    variant = BlendVariant({"rerank": rerank_weight, "dense": 0.25, "lexical": -0.5}, 1.0, 0.0, scaling)
+    there = ~np.isnan(rerank)
+    leads = variant.leads(stages)
+    assert leads.shape == (there.sum(),)
+    if there.all():
+        assert np.isposinf(leads).all()
+        return
+
+    def z(column: np.ndarray) -> np.ndarray:
+        return (column - column.mean()) / column.std() if np.ptp(column) else np.zeros(column.size)
+
+    scale = z if scaling == "standard" else np.asarray
+    known = 0.25 * scale(stages["dense"]) - 0.5 * scale(stages["lexical"])
+    best = sorted(known[there] + rerank_weight * scale(rerank[there]), reverse=True)
+    mean, deviation = rerank[there].mean(), rerank[there].std()
+    unit = deviation if scaling == "raw" else float(deviation > 0)
+    centre = mean if scaling == "raw" else 0.0
+    for blended, lead in zip(best, leads):
+        if rerank_weight * unit == 0:
+            assert np.isinf(lead)
+            assert (lead > 0) == (blended >= known[~there].max() + rerank_weight * centre)
+        else:
+            caught_up = known[~there].max() + rerank_weight * (centre + lead * unit)
+            assert caught_up == pytest.approx(blended, abs=1e-9)
+
+
 def test_to_dict_is_a_copy() -> None:
     data = BLEND.to_dict()
     data["variants"][0]["weights"]["rerank"] = 99
@@ -127,6 +212,7 @@ def with_variant(**changes: Any) -> dict[str, Any]:
 
 
 THREE_DATA = BLEND.to_dict()["variants"][2]
+STOP_DATA = STOP.to_dict()
 
 
 @pytest.mark.parametrize(
@@ -165,6 +251,19 @@ THREE_DATA = BLEND.to_dict()["variants"][2]
         with_variant(scaling="percentile"),
         with_variant(scaling=None),
         with_variant(scaling=["raw"]),
+        with_variant(early_stop=5),
+        with_variant(early_stop={}),
+        with_variant(early_stop={**STOP_DATA, "margins": None}),
+        with_variant(early_stop={**STOP_DATA, "margins": ["much"]}),
+        with_variant(early_stop={**STOP_DATA, "margins": [float("nan")]}),
+        with_variant(early_stop={**STOP_DATA, "looks": {"0": [1.0, 0.0]}}),
+        with_variant(early_stop={**STOP_DATA, "looks": {"8": [0.0, 0.0]}}),
+        with_variant(early_stop={**STOP_DATA, "looks": {"8": [1.0]}}),
+        with_variant(early_stop={**STOP_DATA, "looks": {"8": [1.0, float("inf")]}}),
+        with_variant(early_stop={**STOP_DATA, "looks": [8]}),
+        with_variant(early_stop={**STOP_DATA, "fetch_k": 0}),
+        with_variant(early_stop={**STOP_DATA, "fetch_k": None}),
+        with_variant(early_stop=STOP_DATA, weights={"dense": 1.0}),
     ],
 )
 def test_damaged_data(data: Any) -> None:

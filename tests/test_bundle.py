@@ -20,6 +20,7 @@ from langchain_rerank_retriever import (
     bundle,
 )
 from langchain_rerank_retriever.blend import Blend, BlendVariant
+from langchain_rerank_retriever.early_stop import EarlyStop
 from langchain_rerank_retriever.errors import (
     FormatError,
     InvalidArgumentError,
@@ -47,7 +48,12 @@ DOCUMENTS = [
 BLEND = Blend(
     (
         BlendVariant({"rerank": 1.0}, 1.0, 0.0),
-        BlendVariant({"rerank": 0.5, "dense": 0.2, "lexical": 0.3}, 2.0, -1.0),
+        BlendVariant(
+            {"rerank": 0.5, "dense": 0.2, "lexical": 0.3},
+            2.0,
+            -1.0,
+            early_stop=EarlyStop(5, (0.5, None, 1.5), {2: (1.5, -1.0), 4: (2.0, -0.5)}),
+        ),
     ),
     {"dense": 0.5, "lexical": 0.5},
 )
@@ -115,6 +121,7 @@ def retriever(embeddings: PooledEmbeddings, scorer: CrossEncoderScorer) -> Reran
         score_threshold=0.001,
         timeout=60,
         collapse="source",
+        early_stop=True,
     )
     return made.with_report(REPORT)
 
@@ -183,7 +190,16 @@ def test_moved_and_loaded_it_answers_the_same(
     loaded = RerankRetriever.load_local(str(moved))
     try:
         assert_same_answers(retriever, loaded)
-        for name in ("k", "fetch_k", "recall_mode", "score_threshold", "timeout", "collapse", "blend"):
+        for name in (
+            "k",
+            "fetch_k",
+            "recall_mode",
+            "score_threshold",
+            "timeout",
+            "collapse",
+            "early_stop",
+            "blend",
+        ):
             assert getattr(loaded, name) == getattr(retriever, name)
         assert loaded.report == REPORT
         assert loaded.reranker.max_length == 64
@@ -476,7 +492,7 @@ def test_a_bundle_of_before_there_was_a_setting_opens(fake: tuple[RerankRetrieve
     made, folder = fake
     edit(folder, lambda manifest: [manifest["settings"].pop(name) for name in bundle.NEWER_SETTINGS])
     loaded = RerankRetriever.load_local(folder, embeddings=HashEmbeddings(), reranker=Foreign())
-    assert loaded.collapse is None
+    assert (loaded.collapse, loaded.early_stop) == (None, False)
     assert (loaded.k, loaded.fetch_k) == (made.k, made.fetch_k)
     loaded.recall.close()
     edit(folder, lambda manifest: manifest["settings"].pop("k"))

@@ -283,6 +283,58 @@ async def test_a_deadline_that_has_passed() -> None:
     assert model.sizes == []
 
 
+# ---------------------------------------------------------------- early stops
+
+
+class Enough:
+    """Has enough once so many are scored."""
+
+    def __init__(self, count: int, looks: Sequence[int] = (2, 5)) -> None:
+        self.count, self.looks = count, looks
+        self.seen: list[int] = []
+
+    def enough(self, scores: np.ndarray) -> bool:
+        self.seen.append(int(np.sum(~np.isnan(scores))))
+        return self.seen[-1] >= self.count
+
+
+@pytest.mark.parametrize("kind", [Foreign, Telling])
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize(
+    ("count", "sizes", "seen"), [(1, [2], [2]), (3, [2, 3], [2, 5]), (9, [2, 3, 2], [2, 5])]
+)
+def test_scoring_ends_where_that_is_enough(
+    kind: type[Foreign], asynchronous: bool, count: int, sizes: list[int], seen: list[int]
+) -> None:
+    model, stop, given = kind(), Enough(count), documents(*"abcdefg")
+    if asynchronous:
+        result = asyncio.run(arescore(model, "q", given, stop=stop))
+    else:
+        result = rescore(model, "q", given, stop=stop)
+    assert (model.sizes, stop.seen) == (sizes, seen)
+    assert result.scores is not None
+    np.testing.assert_array_equal(np.isnan(result.scores), np.arange(7) >= sum(sizes))
+    assert result.unscored == (None if sum(sizes) == 7 else "early_stop")
+
+
+def test_looks_beyond_the_candidates_are_none() -> None:
+    model, stop = Telling(), Enough(9, looks=(2, 3, 8))
+    assert rescore(model, "q", documents(*"abc"), stop=stop).unscored is None
+    assert (model.sizes, stop.seen) == ([2, 1], [2])
+
+
+def test_a_deadline_and_an_early_stop() -> None:
+    given = documents(*"abcdefg")
+    both_ = rescore(Foreign(slow), "q", given, deadline=time.monotonic() + 60, stop=Enough(5))
+    assert both_.unscored == "early_stop"
+    late = rescore(Foreign(slow), "q", given, deadline=time.monotonic() + 0.05, stop=Enough(5))
+    assert late.unscored == "timeout"
+    # What keeps deadlines was cut short, and is not looked at.
+    stop = Enough(1)
+    assert rescore(Keeping(), "q", given, deadline=time.monotonic() + 0.015, stop=stop).unscored == "timeout"
+    assert stop.seen == []
+
+
 # ---------------------------------------------------------------- compressors
 
 

@@ -26,6 +26,7 @@ from scipy.stats import zscore
 
 from langchain_rerank_retriever import CrossEncoderReranker, FaissStore, RerankRetriever
 from langchain_rerank_retriever.blend import Blend, BlendVariant
+from langchain_rerank_retriever.early_stop import EarlyStop
 from langchain_rerank_retriever.errors import InvalidArgumentError, RerankError, ScoringError
 from langchain_rerank_retriever.protocols import SCORE_KEYS, PairScores
 from tests.conftest import HashEmbeddings
@@ -326,6 +327,7 @@ def test_a_mistyped_argument(retriever: RerankRetriever, name: str) -> None:
         ({"score_threshold": "0.5"}, "score_threshold must be a number or None, got '0.5'"),
         ({"score_threshold": float("nan")}, "got nan"),
         ({"score_threshold": True}, "got True"),
+        ({"early_stop": "yes"}, "early_stop must be True or False, got 'yes'"),
         ({"collapse": ""}, "collapse must be the name of a metadata key, such as 'source', or None; got ''"),
         ({"collapse": 5}, "collapse must be .*got 5"),
         ({"filter": {"place": {"$near": 3}}}, r"\$near"),
@@ -399,6 +401,8 @@ def test_any_text_may_be_asked(
         ({"score_threshold": "high"}, "score_threshold: .*number or None, got 'high'"),
         ({"score_threshold": float("nan")}, "score_threshold: .*got nan"),
         ({"blend": "a blend"}, "blend"),
+        ({"early_stop": 1}, "early_stop: .*True or False, got 1"),
+        ({"early_stop": None}, "early_stop: .*True or False, got None"),
         ({"collapse": 3}, "collapse: .*the name of a metadata key.*got 3"),
         ({"timeout": 0}, "timeout: .*seconds above 0"),
         ({"timeout": -1.0}, "timeout: "),
@@ -690,6 +694,114 @@ def test_with_nothing_scored_a_blend_leaves_the_order_of_recall(store: FaissStor
 def test_a_deadline_that_is_not_met_changes_nothing(store: FaissStore, retriever: RerankRetriever) -> None:
     in_time = RerankRetriever(store, reranker=Longest(), timeout=60)
     assert in_time.invoke(QUERY) == retriever.invoke(QUERY)
+
+
+# ---------------------------------------------------------------- early stops
+
+
+class Counting(Longest):
+    """One that says how many pairs it was asked for at a time, and tells what it cut."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.threads: set[int] = set()
+
+    def score_pairs(
+        self, text_pairs: Sequence[tuple[str, str]], *, deadline: float | None = None
+    ) -> PairScores:
+        self.sizes.append(len(text_pairs))
+        self.threads.add(threading.get_ident())
+        return PairScores(np.array(self.score(text_pairs), np.float32), np.zeros(len(text_pairs), bool))
+
+    async def ascore_pairs(
+        self, text_pairs: Sequence[tuple[str, str]], *, deadline: float | None = None
+    ) -> PairScores:
+        await asyncio.sleep(0)
+        return self.score_pairs(text_pairs)
+
+
+#: The best one of two looks is enough for one document; of two documents and more, only when it is hopeless.
+STOP = EarlyStop(6, (0.0, 100.0, None, 0.0), {2: (1.25, 0.5), 4: (1.0, 0.0)})
+STOPPING = Blend((BlendVariant({"rerank": 0.6, "dense": 0.4}, 1.5, -0.5, "standard", STOP),))
+
+
+def test_what_is_far_behind_is_not_scored(store: FaissStore, embeddings: HashEmbeddings) -> None:
+    order = recall_order(embeddings)
+    scorer = Counting()
+    retriever = RerankRetriever(store, reranker=scorer, blend=STOPPING, fetch_k=6, early_stop=True)
+    for call in (retriever.explain, lambda *a, **kw: asyncio.run(retriever.aexplain(*a, **kw))):
+        scorer.sizes.clear()
+        explanation = call(QUERY, k=1)
+        rows = explanation.candidates
+        assert scorer.sizes == [2]
+        assert (explanation.scored, explanation.timed_out, explanation.truncated) == (2, False, 0)
+        assert [row.unscored for row in rows] == [None] * 2 + ["early_stop"] * 4
+        assert [row.document.id for row in rows[2:]] == order[2:]
+        assert {row.outcome for row in rows[2:]} == {"below_k"}
+        # What recall knows is standardised over all six, what the re-ranker says over the two.
+        dense = {row.document.id: row.dense_score for row in rows}
+        z = dict(zip(order, zscore([dense[name] for name in order])))
+        rerank = zscore([len(TEXTS[IDS.index(name)]) for name in order[:2]])
+        blended = {name: 0.6 * one + 0.4 * z[name] for name, one in zip(order, rerank)}
+        assert [row.document.id for row in rows[:2]] == sorted(blended, key=lambda name: -blended[name])
+        for row in rows[:2]:
+            assert row.blended_score == pytest.approx(blended[row.document.id])
+            assert row.relevance_score == pytest.approx(expit(1.25 * blended[row.document.id] + 0.5))
+    assert scorer.threads == {threading.get_ident()}  # awaited, in no thread
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sizes"),
+    [
+        ({"k": 1}, [2]),
+        ({"k": 1, "early_stop": False}, [6]),
+        ({"k": 2}, [2, 2, 2]),  # looked at, and never far enough ahead
+        ({"k": 3}, [2, 2, 2]),  # no margin
+        ({"k": 5}, [2, 2, 2]),  # more documents than there are margins for
+        ({"k": 1, "fetch_k": 7}, [6]),  # deeper than it was fitted for
+        ({"k": 1, "fetch_k": 3}, [2]),
+        ({"k": 1, "fetch_k": 2}, [2]),
+        ({"k": 1, "collapse": "no.such.key"}, [2]),
+    ],
+)
+def test_when_it_stops(store: FaissStore, arguments: dict[str, Any], sizes: list[int]) -> None:
+    scorer = Counting()
+    retriever = RerankRetriever(store, reranker=scorer, blend=STOPPING, fetch_k=6, early_stop=True)
+    found = retriever.invoke(QUERY, **arguments)
+    assert scorer.sizes == sizes
+    if sum(sizes) == 6:
+        whole = {**arguments, "early_stop": False}
+        assert found == RerankRetriever(store, reranker=Longest(), blend=STOPPING, fetch_k=6).invoke(
+            QUERY, **whole
+        )
+
+
+def test_queries_of_a_batch_stop_each_for_itself(store: FaissStore) -> None:
+    retriever = RerankRetriever(store, reranker=Counting(), blend=STOPPING, fetch_k=6, early_stop=True, k=1)
+    queries = [QUERY, "night train", "apple"] * 5
+    expected = [retriever.invoke(query) for query in queries]
+    assert retriever.batch(queries) == expected
+    assert asyncio.run(retriever.abatch(queries)) == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"blend": BLEND, "reranker": Longest()}, "there is a blend without it here"),
+        ({"reranker": Longest()}, "there is no blend that orders by a re-ranker here"),
+        ({}, "there is no blend"),
+        ({"blend": STOPPING, "reranker": Reversing()}, "there is no blend"),
+        ({"blend": STOPPING}, "there is no blend"),
+    ],
+)
+def test_an_early_stop_that_was_not_fitted(store: FaissStore, fields: dict[str, Any], message: str) -> None:
+    asked = RerankRetriever(store, early_stop=True, **fields)
+    for call in (asked.invoke, RerankRetriever(store, **fields).explain):
+        with pytest.raises(
+            InvalidArgumentError, match=rf"early_stop=True needs .*{message}.* leave early_stop out"
+        ):
+            call(QUERY, early_stop=True)
+    assert asked.invoke(QUERY, early_stop=False) == RerankRetriever(store, **fields).invoke(QUERY)
 
 
 # ---------------------------------------------------------------- parents

@@ -1,13 +1,15 @@
 """What recall is asked for and what it gives."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+import numpy as np
 from langchain_core.documents import Document
 
 from langchain_rerank_retriever.protocols import RecallMode
+from langchain_rerank_retriever.recall.fusion import Floats
 
 StageScore = Literal["dense", "lexical"]
 
@@ -50,6 +52,19 @@ class RecallRequest:
     filter: Any = None
     stage_scores: frozenset[StageScore] = frozenset()
     fusion: Mapping[str, float] | None = field(default=None)
+
+
+def stage_columns(candidates: Sequence[Candidate]) -> dict[str, Floats]:
+    """Return the candidates' scores by stage, each of shape ``(n,)``, NaN where there is none."""
+    return {
+        "recall": _column([candidate.recall_score for candidate in candidates]),
+        "dense": _column([candidate.dense_score for candidate in candidates]),
+        "lexical": _column([candidate.lexical_score for candidate in candidates]),
+    }
+
+
+def _column(values: Sequence[float | None]) -> Floats:
+    return np.array([np.nan if value is None else value for value in values], float)
 
 
 class RecallSource(Protocol):

@@ -58,15 +58,27 @@ def weighted_sum(
     """Add up stage scores.
 
     Args:
-        stage_scores: One array of shape ``(n,)`` a stage, higher is better.
+        stage_scores: One array of shape ``(n,)`` a stage, higher is better; NaN where there is none yet.
         weights: The weight of every stage to use; each must be a key of `stage_scores`.
-        scale: What is done to each stage's scores before they are weighted.
+        scale: What is done to each stage's scores before they are weighted; it sees only those that are there.
 
     Returns:
-        Shape ``(n,)``, higher is better.
+        Shape ``(n,)``, higher is better; NaN where a stage has none.
     """
-    terms = [weight * scale(np.asarray(stage_scores[name], float)) for name, weight in weights.items()]
+    terms = [
+        weight * scaled(np.asarray(stage_scores[name], float), scale) for name, weight in weights.items()
+    ]
     return np.asarray(np.sum(terms, axis=0))
+
+
+def scaled(scores: Floats, scale: Callable[[Floats], Floats]) -> Floats:
+    """Scale the scores that are there, and leave NaN where there are none."""
+    there = ~np.isnan(scores)
+    if there.all():
+        return scale(scores)
+    result = np.full(scores.shape, np.nan)
+    result[there] = scale(scores[there])
+    return result
 
 
 def reciprocal_rank_scores(lists: Sequence[Sequence[str]]) -> dict[str, float]:

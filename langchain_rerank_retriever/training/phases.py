@@ -283,6 +283,7 @@ class Tuning:
             seconds=dict(self._phases.seconds),
             blend_forms=dict(outcome.blend_forms),
             calibration=None if outcome.calibration is None else outcome.calibration.to_dict(),
+            early_stop=None if outcome.early_stop is None else outcome.early_stop.to_dict(),
             depth=outcome.systems[outcome.chosen].depth,
             signal=None if outcome.signal is None else asdict(outcome.signal),
             warnings=[*self._warnings, *outcome.warnings],

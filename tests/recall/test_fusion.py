@@ -14,6 +14,7 @@ from langchain_rerank_retriever.recall.fusion import (
     best_first,
     reciprocal_rank_scores,
     reciprocal_ranks,
+    scaled,
     standardise,
     weighted_sum,
 )
@@ -98,6 +99,20 @@ def test_reciprocal_ranks_are_those_of_scipy(scores: list[int]) -> None:
 @pytest.mark.parametrize("scale", [standardise, as_it_is, reciprocal_ranks])
 def test_weighted_sum_of_nothing_is_empty(scale: Any) -> None:
     assert weighted_sum({"dense": np.zeros(0)}, {"dense": 1.0}, scale).shape == (0,)
+
+
+@pytest.mark.parametrize("scale", [standardise, as_it_is, reciprocal_ranks])
+@given(st.lists(st.none() | st.integers(-3, 3), max_size=12))
+def test_what_is_not_there_is_left_out_of_the_scale(scale: Any, given_: list[int | None]) -> None:
+    scores = np.array([np.nan if one is None else one for one in given_], float)
+    there = ~np.isnan(scores)
+    expected = np.full(scores.size, np.nan)
+    expected[there] = scale(scores[there])
+    np.testing.assert_array_equal(scaled(scores, scale), expected)
+    stages = {"rerank": scores, "dense": np.arange(scores.size, dtype=float)}
+    total = weighted_sum(stages, {"rerank": 2.0, "dense": 1.0}, scale)
+    # The other stage is scaled over all of its own.
+    np.testing.assert_allclose(total, 2 * expected + scale(stages["dense"]))
 
 
 def test_a_constant_stage_leaves_the_order_to_the_other() -> None:

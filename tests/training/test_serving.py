@@ -1,5 +1,6 @@
 """The simulation of `stages.py` and the retriever must give the same order, for every way to set a retriever up."""
 
+import dataclasses
 import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from langchain_core.documents import Document
 from langchain_rerank_retriever import FaissStore, RerankRetriever
 from langchain_rerank_retriever.blend import Blend, BlendVariant, Feature, Scaling
 from langchain_rerank_retriever.protocols import RecallMode
+from langchain_rerank_retriever.training.proof.early_stop import MOST_RETURNED, Replay
 from langchain_rerank_retriever.training.proof.stages import (
     StageTable,
     System,
@@ -161,6 +163,38 @@ def test_with_every_variant(
         reranked = "rerank" in weights
         system = System("", mode=mode, depth=depth, reranked=reranked, fusion=fusion, variant=variant)
         agree(store, scored[name], name, system, Blend((variant,), fusion))
+
+
+@pytest.mark.parametrize("weights", VARIANTS[1:4])
+@pytest.mark.parametrize("scaling", get_args(Scaling))
+@pytest.mark.parametrize("margin", [0.0, 1.0, 2.5])
+def test_early_stops(
+    store: FaissStore,
+    scored: dict[str, StageTable],
+    weights: dict[Feature, float],
+    scaling: Scaling,
+    margin: float,
+) -> None:
+    """The retriever stops where the replay says, and returns what that says."""
+    fusion = {"dense": 0.3, "lexical": 0.7}
+    plain = BlendVariant(weights, 1.7, -0.4, scaling)
+    system = System("", mode="hybrid", depth=30, reranked=True, fusion=fusion, variant=plain)
+    qrels = {name: {table.ids[0]: 1} for name, table in scored.items()}
+    replay = Replay(scored, qrels, system, plain)
+    fitted = replay.fitted([margin] * MOST_RETURNED)
+    stopping = Blend((dataclasses.replace(plain, early_stop=fitted),), fusion)
+    retriever = RerankRetriever(
+        store, reranker=HashScorer(), fetch_k=30, recall_mode="hybrid", blend=stopping
+    )
+    for k in (1, 4, 10):
+        stops = replay.stops(k, margin)
+        for row, (name, query) in enumerate(QUERIES.items()):
+            explanation = retriever.explain(query, k=k, early_stop=True)
+            whole = retriever.explain(query, k=k)
+            assert explanation.scored / len(explanation.candidates) == stops.read[row]
+            returned, expected = ({one.id for one in each.documents} for each in (explanation, whole))
+            assert (returned != expected) == stops.changed[row], name
+            assert whole.scored == len(whole.candidates)
 
 
 def test_answers_are_not_empty(store: FaissStore, scored: dict[str, StageTable]) -> None:

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from langchain_rerank_retriever.blend import Blend
+from langchain_rerank_retriever.blend import Blend, BlendVariant
 from langchain_rerank_retriever.errors import InvalidArgumentError
 from langchain_rerank_retriever.evaluation import Evaluation
 from langchain_rerank_retriever.evaluation.judge import Judge
 from langchain_rerank_retriever.training.proof.calibration import Calibration, calibration_of
+from langchain_rerank_retriever.training.proof.early_stop import EarlyStopReport, Error, Replay, errors_of
 from langchain_rerank_retriever.training.proof.fit_blend import MEASURE, BlendFitter
 from langchain_rerank_retriever.training.proof.forms import divided
 from langchain_rerank_retriever.training.proof.pool import Pool
@@ -56,6 +57,8 @@ class Outcome:
         evaluations: Every system on the reporting queries.
         blend_forms: Cross-fitted nDCG@10 of the richest blend by its form; empty where it was not fitted.
         calibration: Of the chosen system's probabilities, cross-fitted over the dev queries; None where it has none.
+        early_stop: How the chosen system's early stop does, cross-fitted over the dev queries; None where it does not
+            re-rank by a fitted blend, or there are too few queries to fit it.
         signal: Whether the labels of the dev queries say anything.
         warnings: What to tell the user, in words.
     """
@@ -68,6 +71,7 @@ class Outcome:
     evaluations: dict[str, Evaluation]
     blend_forms: Mapping[str, float] = field(default_factory=dict)
     calibration: Calibration | None = None
+    early_stop: EarlyStopReport | None = None
     signal: Signal | None = None
     warnings: Sequence[str] = ()
 
@@ -115,8 +119,7 @@ def decide(
     served_depth = best_depth(curve) if systems[chosen].reranked else depth
     # Weights and probabilities that were fitted on random labels serve nobody.
     blend = fitter.blend(tuple(dev.qrels), served_depth) if signal.ok else None
-    served = all_systems(blend, depth=served_depth, reranked=reranked)
-    served = {name: served[name] for name in order if name in served}
+    served = fits.served(blend, served_depth, order)
     reported = _judged(rankings(served, test), test) if test is not None else {}
     if test is None:
         # The figures are those of what is shipped: at its depth.
@@ -125,8 +128,15 @@ def decide(
     outcome = Outcome(chosen, decisions, served, blend, curve, reported, signal=signal)
     if not signal.ok:
         return replace(outcome, warnings=(warning(signal),))
-    calibration = fits.calibration(served[chosen], served_depth)
-    return replace(outcome, blend_forms=fits.forms(), calibration=calibration)
+    blend, early_stop = fits.early_stop(served[chosen], blend)
+    return replace(
+        outcome,
+        systems=fits.served(blend, served_depth, order),
+        blend=blend,
+        blend_forms=fits.forms(),
+        calibration=fits.calibration(served[chosen], served_depth),
+        early_stop=early_stop,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +152,11 @@ class _Fits:
         """Set up every system with what some of the queries give."""
         blend = self.fitter.blend(tuple(some.qrels), depth)
         return all_systems(blend, depth=depth, reranked=self.reranked)
+
+    def served(self, blend: Blend | None, depth: int, order: Sequence[str]) -> dict[str, System]:
+        """Set up the systems that a blend allows, in some order."""
+        found = all_systems(blend, depth=depth, reranked=self.reranked)
+        return {name: found[name] for name in order if name in found}
 
     def answers(self, depth: int) -> Mapping[str, Rankings]:
         """Let every system answer each dev query with what the others give."""
@@ -171,6 +186,48 @@ class _Fits:
             relevant.append(labels)
         queries = len(self.dev.qrels)
         return calibration_of(np.concatenate(probability), np.concatenate(relevant), queries=queries)
+
+    def early_stop(self, chosen: System, blend: Blend | None) -> tuple[Blend | None, EarlyStopReport | None]:
+        """Fit when the chosen system may stop early, and judge that on queries that it was not fitted on.
+
+        Returns:
+            The blend, in which the variant that the system orders by carries what was fitted, and the judgement.
+        """
+        variant = as_served(chosen, blend).variant
+        if not chosen.reranked or blend is None or variant is None or not can_cross_fit(self.dev):
+            return blend, None
+        errors = self._errors_of_stopping(chosen)
+        if errors is None:
+            return blend, None
+        replay = self._replay(list(self.dev.qrels), chosen, variant)
+        # What costs more than it may on queries that it was not fitted on is not offered.
+        margins = [
+            margin if error.tolerable else None
+            for margin, error in zip(replay.margins(), errors, strict=True)
+        ]
+        stopping = replace(variant, early_stop=replay.fitted(margins))
+        variants = tuple(stopping if one == variant else one for one in blend.variants)
+        offered = tuple(margin is not None for margin in margins)
+        return replace(blend, variants=variants), EarlyStopReport(len(self.dev.qrels), errors, offered)
+
+    def _errors_of_stopping(self, chosen: System) -> tuple[Error, ...] | None:
+        """Stop each dev query by the margins, and with the blend, that the others give; None where they give none."""
+        stops = []
+        for outside, inside in divided(list(self.dev.qrels), seed=self.seed):
+            blend = self.fitter.blend(tuple(outside), chosen.depth)
+            found = all_systems(blend, depth=chosen.depth, reranked=True)
+            if chosen.name not in found:
+                return None
+            system = as_served(found[chosen.name], blend)
+            if system.variant is None:
+                return None
+            margins = self._replay(outside, system, system.variant).margins()
+            judged = self._replay(inside, system, system.variant)
+            stops.append([judged.stops(k, margin) for k, margin in enumerate(margins, start=1)])
+        return errors_of(stops)
+
+    def _replay(self, keys: Sequence[str], system: System, variant: BlendVariant) -> Replay:
+        return Replay(self.dev.only(keys).tables(system), self.dev.qrels, system, variant)
 
 
 def _judged(answers: Mapping[str, Rankings], queries: HeldOut) -> dict[str, Evaluation]:

@@ -11,6 +11,10 @@ from langchain_rerank_retriever.training.proof.promote import Decision
 from langchain_rerank_retriever.training.proof.signal import Signal, at_chance
 from langchain_rerank_retriever.training.proof.systems import blend_of
 
+#: Of an early stop, these numbers of returned documents are told: the best one, what a retriever returns unless told
+#: otherwise, and what quality is measured on.
+TOLD = (1, 4, 10)
+
 
 @dataclass(frozen=True, slots=True)
 class SystemReport:
@@ -47,6 +51,9 @@ class TuningReport:
         blend_forms: Cross-fitted nDCG@10 of the blend by its form; empty where none was fitted.
         calibration: How true the chosen system's probabilities are, as `Calibration.to_dict`: `ece`, `queries` and
             `thresholds`; None where it has none, or there were too few queries to judge them.
+        early_stop: How the chosen system's early stop does on queries that it was not fitted on, as
+            `EarlyStopReport.to_dict`: `queries`, and by number of returned `documents` the share `changed`, the nDCG
+            `lost`, the share of pairs `read`, and whether it is `offered`; None where none was fitted.
         depth: `fetch_k` of the chosen system, None where it is not known.
         signal: Whether the labels are better than chance, as a dictionary of `Signal`; None where it was not tested.
         warnings: What to know before trusting the figures, in words.
@@ -66,6 +73,7 @@ class TuningReport:
     seconds: Mapping[str, float] = field(default_factory=dict)
     blend_forms: Mapping[str, float] = field(default_factory=dict)
     calibration: Mapping[str, Any] | None = None
+    early_stop: Mapping[str, Any] | None = None
     depth: int | None = None
     signal: Mapping[str, Any] | None = None
     warnings: Sequence[str] = ()
@@ -102,6 +110,8 @@ class TuningReport:
             )
         if self.depth is not None:
             yield f"fetch_k: {self.depth}."
+        if self.early_stop is not None:
+            yield _early_stop(self.early_stop)
 
     def _table(self) -> list[str]:
         measures = list(self.systems[0].measures)
@@ -122,6 +132,19 @@ class TuningReport:
             )
             for row in [header, *rows]
         ]
+
+
+def _early_stop(early_stop: Mapping[str, Any]) -> str:
+    told = []
+    for count in TOLD:
+        error = early_stop["documents"][str(count)]
+        told.append(
+            f"for {count} {100 * error['read']:.0f} % of the pairs are read and {100 * error['changed']:.1f} % of the "
+            "answers differ"
+            if error["offered"]
+            else f"for {count} it is not used"
+        )
+    return f"early_stop=True: {'; '.join(told)} (measured on {early_stop['queries']} queries)."
 
 
 def verdict(

@@ -9,6 +9,7 @@ import pytest
 
 from langchain_rerank_retriever.errors import InvalidArgumentError
 from langchain_rerank_retriever.training.proof.decide import Fallback, Outcome, decide
+from langchain_rerank_retriever.training.proof.early_stop import Replay
 from langchain_rerank_retriever.training.proof.fit_blend import fit_fusion
 from langchain_rerank_retriever.training.proof.pool import Pool
 from langchain_rerank_retriever.training.proof.signal import AT_CHANCE
@@ -122,6 +123,40 @@ def test_the_error_is_small_on_queries_that_nothing_was_fitted_on(good: tuple[He
     assert kept.mean() == pytest.approx(0.95, abs=0.03)
     dropped = np.mean(probability < calibration.thresholds["0.95"].threshold)
     assert dropped == pytest.approx(calibration.thresholds["0.95"].dropped, abs=0.08)
+
+
+def test_an_early_stop_is_fitted_and_errs_as_often_as_is_told(good: tuple[HeldOut, Outcome]) -> None:
+    _, outcome = good
+    assert outcome.blend is not None
+    assert outcome.early_stop is not None
+    assert outcome.early_stop.queries == 150
+    system = outcome.systems[BLENDED]
+    variant = as_served(system, outcome.blend).variant
+    assert variant is not None
+    assert variant in outcome.blend.variants
+    assert [one.early_stop is not None for one in outcome.blend.variants] == [
+        one is variant for one in outcome.blend.variants
+    ]
+    stop = variant.early_stop
+    assert stop is not None
+    assert stop.fetch_k == system.depth
+    assert outcome.early_stop.offered == tuple(margin is not None for margin in stop.margins)
+    fresh = queries(400, **GOOD, seed=99)
+    replay = Replay(fresh.tables(system), fresh.qrels, system, variant)
+    for k, (margin, error) in enumerate(zip(stop.margins, outcome.early_stop.errors, strict=True), start=1):
+        assert margin is None or error.tolerable
+        stops = replay.stops(k, margin)
+        assert stops.changed.mean() <= 0.05 + 0.03  # three standard errors of 400 queries
+        assert stops.read.mean() <= 1
+    data = json.loads(json.dumps(outcome.early_stop.to_dict(), allow_nan=False))
+    assert list(data["documents"]) == [str(k) for k in range(1, 11)]
+
+
+def test_what_does_not_rerank_is_not_stopped_early() -> None:
+    outcome = decided(queries(60, dense=0.5, tuned=3.0, lexical=-1.0, rerank=None))
+    assert outcome.early_stop is None
+    assert outcome.blend is not None
+    assert {one.early_stop for one in outcome.blend.variants} == {None}
 
 
 @pytest.mark.parametrize("chosen", [CROSS_ENCODER, TUNED])

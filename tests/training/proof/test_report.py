@@ -111,6 +111,18 @@ def test_what_was_fitted_is_told() -> None:
     assert (data["depth"], data["warnings"], data["signal"]) == (20, ["First.", "Second."], None)
 
 
+def test_an_early_stop_is_told() -> None:
+    error = {"changed": 0.0312, "lost": 0.001, "read": 0.349, "offered": True}
+    documents = {str(k): error for k in range(1, 11)} | {"4": error | {"offered": False}}
+    report = replace(report_of("tuned"), depth=30, early_stop={"queries": 161, "documents": documents})
+    assert (
+        "early_stop=True: for 1 35 % of the pairs are read and 3.1 % of the answers differ; for 4 it is not used; "
+        "for 10 35 % of the pairs are read and 3.1 % of the answers differ (measured on 161 queries)."
+    ) in str(report).splitlines()
+    assert report.to_dict()["early_stop"]["documents"]["1"] == error
+    assert "early_stop" not in str(replace(report, early_stop=None))
+
+
 def test_the_form_of_the_chosen_system_is_told() -> None:
     raw = BlendVariant({"rerank": 1.5, "dense": -20.0, "lexical": 0.1}, 1.0, -3.0, "raw")
     blend = replace(BLEND, variants=(BLEND.variants[0], raw, BLEND.variants[2]))
