@@ -12,6 +12,7 @@ from langchain_rerank_retriever.training.fit.schedule import Budget
 from langchain_rerank_retriever.training.fit.trainer import Fitted, Training
 from langchain_rerank_retriever.training.interrupt import ends_early
 from langchain_rerank_retriever.training.plan import Plan
+from langchain_rerank_retriever.training.processes import together
 from langchain_rerank_retriever.training.progress import Phases
 from langchain_rerank_retriever.training.run_folder import RunFolder
 
@@ -72,6 +73,7 @@ class EncoderRuns:
                 checkpoints=Checkpoints(self._run.checkpoints(name), lambda: self._plan.elapsed),
                 stopped=stopped,
                 on_progress=update,
+                together=together(),
             )
             part.facts.update(asdict(train(training)))
             part.facts.update(

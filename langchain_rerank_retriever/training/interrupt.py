@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from langchain_rerank_retriever.training.processes import launched
+
 logger = logging.getLogger(__name__)
 
 
@@ -14,7 +16,8 @@ logger = logging.getLogger(__name__)
 def ends_early() -> Iterator[Callable[[], bool]]:
     """Within the block the first Ctrl-C only asks to end early; the second raises `KeyboardInterrupt` as ever.
 
-    Nothing is changed outside of the main thread, and where the program handles the signal itself.
+    Nothing is changed outside of the main thread, where the program handles the signal itself, and in a launch of
+    several processes: there Ctrl-C reaches all of them, and the launcher ends them.
 
     Yields:
         Tells whether it was asked for.
@@ -30,6 +33,7 @@ def ends_early() -> Iterator[Callable[[], bool]]:
     ours = (
         threading.current_thread() is threading.main_thread()
         and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        and not launched()
     )
     if not ours:
         yield asked.is_set

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,10 +19,12 @@ from langchain_rerank_retriever.training.data.split import split_by_group
 from langchain_rerank_retriever.training.encoder_runs import EncoderRuns
 from langchain_rerank_retriever.training.fit.encoders import check_dimensions, check_start, opened_start
 from langchain_rerank_retriever.training.fit.recipe import DEFAULT_RECIPE, Recipe
+from langchain_rerank_retriever.training.following import follow, leading
 from langchain_rerank_retriever.training.identity import identity_of
 from langchain_rerank_retriever.training.inputs import Inputs
 from langchain_rerank_retriever.training.phases import Tuning, TuningResult
 from langchain_rerank_retriever.training.plan import Plan
+from langchain_rerank_retriever.training.processes import check_launch, together
 from langchain_rerank_retriever.training.progress import Phases, without_library_bars
 from langchain_rerank_retriever.training.run_folder import RunFolder, run_folder
 from langchain_rerank_retriever.training.scored import PairInputs, PairTuning
@@ -49,6 +51,25 @@ def tune(  # noqa: PLR0913 - the settings a caller may need, all but two by keyw
     show_progress: bool = False,
 ) -> TuningResult:
     """Tune a bi-encoder, a cross-encoder and their blend on your own data, and keep what proves to be better.
+
+    **Several GPUs.** One process trains on one GPU, the first that torch sees, however many there are. To train on all
+    of them, launch the script that calls `tune` with one process for each GPU (on CPUs, with `torchrun`)::
+
+        accelerate launch --multi_gpu --num_processes 4 script.py
+        torchrun --nproc_per_node 4 script.py
+
+    Every process must call `tune`. The main one, of rank 0, reads, indexes, mines, judges and writes the one bundle, by
+    the arguments it was given; the others wait, take part where an encoder trains, and get the same report and the
+    bundle opened read-only. What comes after `tune` is done by all of them, unless the script asks for the rank.
+
+    Minutes and steps are those of the whole. A step takes a batch *of each process*: four of them train the bi-encoder
+    by 4 x 32 queries, each with the passages of all 128 as its negatives, as one would with `Recipe(batch_size=128)`.
+    `epochs` count rows, so there are fewer steps of them. The loss of scored pairs compares pairs within each process's
+    share. More than one machine needs an `output_dir` that all of them see.
+
+    What ends one process ends all: an error is raised where it comes up and as `LaunchError` in the others, and Ctrl-C
+    stops at once. `resume=True` goes on, with as many processes. A launch that splits models over GPUs (FSDP,
+    DeepSpeed) is refused.
 
     Ctrl-C while an encoder trains ends its training: what it has learned is judged and saved like after a full run
     (without a cross-encoder, where that was not begun). Pressed again, or at any other time, it stops at once, and
@@ -92,35 +113,34 @@ def tune(  # noqa: PLR0913 - the settings a caller may need, all but two by keyw
         InvalidArgumentError: If an argument is out of range, or the run to resume was another one.
         ModelLoadError: If a model cannot be loaded.
         StorageError: If something cannot be written, or another process is tuning into the same folder.
+        LaunchError: In a launch of several processes: if another one failed or is gone.
     """
-    plan = Plan.of(minutes, steps, epochs, default_minutes=DEFAULT_MINUTES)
-    check_start(reranker)
+    check_launch()
+    processes = together()
+    if not processes.main:
+        return follow(processes)
     target = Path(output_dir).resolve()
-    bundle.check_target(target)
-    run = _Run(
-        target=target,
-        plan=plan,
-        reranker=reranker,
-        recipe=recipe,
-        seed=seed,
-        resume=resume,
-        show_progress=show_progress,
-    )
-    if is_scored_pairs(training_data):
-        _check_for_pairs(reranker)
-        corpus = corpus_of(documents, may_be_empty=True)
-        return run.on_pairs(
-            PairInputs(corpus, *_pairs(training_data, held_out, score_range, seed)), embeddings
+    with leading(processes, target):
+        plan = Plan.of(minutes, steps, epochs, default_minutes=DEFAULT_MINUTES)
+        check_start(reranker)
+        bundle.check_target(target)
+        run = _Run(
+            target=target,
+            plan=plan,
+            reranker=reranker,
+            recipe=recipe,
+            seed=seed,
+            resume=resume,
+            show_progress=show_progress,
+            processes=processes.size,
         )
-    corpus = corpus_of(documents)
-    data = read_training_data(training_data, corpus, unknown_passages=unknown_passages)
-    corpus |= {str(document.id): document for document in data.added}
-    test = None
-    if held_out is not None:
-        test = read_training_data(held_out, corpus, unknown_passages=unknown_passages, beir_split="test")
-        corpus |= {str(document.id): document for document in test.added}
-    train, dev = split_by_group(data, seed=seed)
-    return run.on_queries(Inputs(corpus, train, dev, test, seed, recipe), embeddings)
+        if is_scored_pairs(training_data):
+            _check_for_pairs(reranker)
+            corpus = corpus_of(documents, may_be_empty=True)
+            pairs = _pairs(training_data, held_out, score_range, seed)
+            return run.on_pairs(PairInputs(corpus, *pairs), embeddings)
+        inputs = _inputs(documents, training_data, held_out, unknown_passages, seed, recipe)
+        return run.on_queries(inputs, embeddings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +154,7 @@ class _Run:
     seed: int
     resume: bool
     show_progress: bool
+    processes: int
 
     def on_queries(self, inputs: Inputs, embeddings: Any) -> TuningResult:
         data = {"training data": inputs.train, "dev data": inputs.dev, "held-out data": inputs.test}
@@ -172,6 +193,8 @@ class _Run:
                 "seed": self.seed,
                 "version of the package": __version__,
             }
+            if self.processes > 1:
+                settings["number of processes"] = self.processes
             check_dimensions(self.recipe, encoder)
             identity = identity_of(corpus.values(), data, encoder, reranker, settings)
             self.target.parent.mkdir(parents=True, exist_ok=True)
@@ -179,7 +202,28 @@ class _Run:
             phases = opened.enter_context(Phases(show=self.show_progress))
             # Stores and models lie in the run's folder, so they are closed before it is removed.
             inner = opened.enter_context(ExitStack())
-            yield encoder, run, self.plan.resumed(run.elapsed), phases, inner
+            # In an epoch of all processes together each takes its share of the steps.
+            epochs = None if self.plan.epochs is None else self.plan.epochs / self.processes
+            yield encoder, run, replace(self.plan, epochs=epochs).resumed(run.elapsed), phases, inner
+
+
+def _inputs(
+    documents: Iterable[Document],
+    training_data: Any,
+    held_out: Any,
+    unknown_passages: Literal["refuse", "add"],
+    seed: int,
+    recipe: Recipe,
+) -> Inputs:
+    corpus = corpus_of(documents)
+    data = read_training_data(training_data, corpus, unknown_passages=unknown_passages)
+    corpus |= {str(document.id): document for document in data.added}
+    test = None
+    if held_out is not None:
+        test = read_training_data(held_out, corpus, unknown_passages=unknown_passages, beir_split="test")
+        corpus |= {str(document.id): document for document in test.added}
+    train, dev = split_by_group(data, seed=seed)
+    return Inputs(corpus, train, dev, test, seed, recipe)
 
 
 def _pairs(data: Any, held_out: Any, score_range: tuple[float, float] | None, seed: int) -> Any:

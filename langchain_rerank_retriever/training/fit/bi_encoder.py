@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from langchain_rerank_retriever.training.fit.embedding import train_embeddings
-from langchain_rerank_retriever.training.fit.losses import in_batch_loss
+from langchain_rerank_retriever.training.fit.job import Job
 from langchain_rerank_retriever.training.fit.trainer import Fitted, Training
 
 #: Recipe found by hand on several data sets.
@@ -35,15 +35,11 @@ def fit_bi_encoder(
         InvalidArgumentError: A Matryoshka dimension is more than the model has.
         MissingExtraError: Adapters are asked for and `peft` is not installed.
     """
-    from sentence_transformers.base.sampler import BatchSamplers
-
-    return train_embeddings(
-        model,
-        {"query": [query for query, _ in pairs], "passage": [passage for _, passage in pairs]},
-        in_batch_loss(model, training.recipe),
-        training,
-        rate=LEARNING_RATE,
+    job = Job(
+        lesson="in-batch",
+        columns={"query": [query for query, _ in pairs], "passage": [passage for _, passage in pairs]},
         batch_size=training.recipe.batch_size,
-        batch_sampler=BatchSamplers.NO_DUPLICATES,
+        rate=LEARNING_RATE,
         prompts={"query": query_prompt, "passage": document_prompt},
     )
+    return train_embeddings(model, job, training)

@@ -10,6 +10,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from langchain_rerank_retriever.training.fit.schedule import Schedule
+from langchain_rerank_retriever.training.processes import ALONE, Together
 from langchain_rerank_retriever.training.run_folder import facts_of, newest_checkpoint, seal
 
 #: What a kill may cost. Writing one of a small model takes about a second, so this costs one or two in a hundred.
@@ -56,11 +57,14 @@ class Checkpointing(TrainerCallback):
     Args:
         checkpoints: Where to.
         schedule: Whose spent seconds are noted, since a learning rate by the clock must go on where it was.
+        together: The processes that train. The main one says when, and gives the name; the others write what is theirs
+            alone, the state of their random numbers.
     """
 
-    def __init__(self, checkpoints: Checkpoints, schedule: Schedule) -> None:
+    def __init__(self, checkpoints: Checkpoints, schedule: Schedule, together: Together = ALONE) -> None:
         self._checkpoints = checkpoints
         self._schedule = schedule
+        self._together = together
         self._last = self._asked = time.monotonic()
         self._cost = 0.0
 
@@ -71,13 +75,16 @@ class Checkpointing(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:  # noqa: ARG002
         """Ask for a checkpoint when it is time; called by the trainer."""
         due = max(self._checkpoints.every, self._checkpoints.times_its_cost * self._cost)
-        if time.monotonic() - self._last >= due and not control.should_training_stop:
+        if self._together.same(time.monotonic() - self._last >= due) and not control.should_training_stop:
             control.should_save = True
             self._asked = time.monotonic()
         return control
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Seal what the trainer has written; called by the trainer."""
+        self._together.wait()
+        if not self._together.main:
+            return
         written = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         (written / _ARGUMENTS).unlink(missing_ok=True)
         folder = self._checkpoints.folder

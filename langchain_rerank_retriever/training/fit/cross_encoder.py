@@ -1,17 +1,19 @@
 """Train the cross-encoder on hard negatives, with sentence-transformers' own trainer and loss."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from langchain_rerank_retriever.training.fit.adapters import learning_rate, low_rank
+from langchain_rerank_retriever.training.fit.job import Job, shared
 from langchain_rerank_retriever.training.fit.losses import LISTWISE_LABEL, ranking_loss
 from langchain_rerank_retriever.training.fit.recipe import CrossEncoderLoss
 from langchain_rerank_retriever.training.fit.trainer import (
     Fitted,
     Training,
-    common_arguments,
+    arguments,
     make_ready,
     run,
     without_model_card,
@@ -84,31 +86,68 @@ def fit_cross_encoder(
     Raises:
         MissingExtraError: Adapters are asked for and `peft` is not installed.
     """
+    recipe = training.recipe
+    longest = max(len(one.passages) for one in lists)
+    job = Job(
+        lesson="lists",
+        columns=_columns(lists, recipe.cross_encoder_loss),
+        batch_size=LISTS_PER_STEP * (1 if recipe.cross_encoder_loss in WHOLE_LISTS else longest),
+        rate=LEARNING_RATE if new_head else FINE_TUNE_LEARNING_RATE,
+        new_head=new_head,
+        negatives=longest - 1,
+    )
+    return train_lists(model, job, training)
+
+
+def train_lists(model: Any, job: Job, training: Training) -> Fitted:
+    """Train a CrossEncoder in place, and save it.
+
+    Args:
+        model: A float32 `CrossEncoder` with one label.
+        job: What it is to learn.
+        training: How long, how, and where to. Only the main process of a launch saves.
+    """
     from datasets import Dataset
     from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
 
-    schedule, recipe = training.schedule(), training.recipe
+    schedule, batches, recipe = training.schedule(), training.batches("random"), training.recipe
     without_model_card(model)
-    longest = max(len(one.passages) for one in lists)
-    peak = learning_rate(LEARNING_RATE if new_head else FINE_TUNE_LEARNING_RATE, recipe)
-    with training.scratch() as scratch, low_rank(model, training.recipe.lora_rank, seed=training.seed):
+    with (
+        shared(model, job, training),
+        training.scratch() as scratch,
+        low_rank(model, recipe.lora_rank, seed=training.seed),
+        _plain_outputs(model),
+    ):
         make_ready(model)
         trainer = CrossEncoderTrainer(
             model=model,
-            args=CrossEncoderTrainingArguments(
+            args=arguments(
+                CrossEncoderTrainingArguments,
+                training,
+                schedule,
                 output_dir=scratch,
-                per_device_train_batch_size=LISTS_PER_STEP
-                * (1 if recipe.cross_encoder_loss in WHOLE_LISTS else longest),
-                learning_rate=peak,
-                learning_rate_mapping={HEAD: HEAD_LEARNING_RATE} if new_head else {},
-                **common_arguments(schedule, seed=training.seed, bf16=training.half_precision),
+                per_device_train_batch_size=job.batch_size,
+                learning_rate=learning_rate(job.rate, recipe),
+                learning_rate_mapping={HEAD: HEAD_LEARNING_RATE} if job.new_head else {},
+                batch_sampler=batches,
             ),
-            train_dataset=Dataset.from_dict(_columns(lists, recipe.cross_encoder_loss)),
-            loss=ranking_loss(model, recipe.cross_encoder_loss, negatives=longest - 1),
+            train_dataset=Dataset.from_dict(dict(job.columns)),
+            loss=ranking_loss(model, recipe.cross_encoder_loss, negatives=job.negatives),
         )
-        fitted = run(trainer, schedule, training.kept)
-    model.save_pretrained(str(training.folder))
+        fitted = run(trainer, schedule, training.kept, batches)
+    if training.together.main:
+        model.save_pretrained(str(training.folder))
     return fitted
+
+
+@contextmanager
+def _plain_outputs(model: Any) -> Iterator[None]:
+    """Have a model give plain dictionaries: torch looks only into these for the weights that a step of DDP has used."""
+    hook = model.register_forward_hook(lambda _model, _given, output: dict(output))
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _columns(lists: Sequence[PassageList], loss: CrossEncoderLoss) -> dict[str, list[Any]]:

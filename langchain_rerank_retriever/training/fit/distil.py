@@ -11,7 +11,8 @@ from langchain_rerank_retriever.errors import DataError, InvalidArgumentError
 from langchain_rerank_retriever.protocols import FloatArray, PairScorer
 from langchain_rerank_retriever.training.fit.cross_encoder import PassageList
 from langchain_rerank_retriever.training.fit.embedding import TRAIN_TOKENS, cut_short, train_embeddings
-from langchain_rerank_retriever.training.fit.losses import COSINE_SCALE, distillation_loss
+from langchain_rerank_retriever.training.fit.job import Job
+from langchain_rerank_retriever.training.fit.losses import COSINE_SCALE
 from langchain_rerank_retriever.training.fit.schedule import Budget
 from langchain_rerank_retriever.training.fit.trainer import Fitted, Training
 
@@ -68,8 +69,7 @@ def distil_bi_encoder(
         DataError: No list has two passages, or the teacher gives all of a list the same score.
         MissingExtraError: Adapters are asked for and `peft` is not installed.
     """
-    recipe = training.recipe
-    if recipe.distill is None:
+    if training.recipe.distill is None:
         raise InvalidArgumentError("Distillation needs Recipe(distill='margin-mse') or 'kl', got None.")
     started = time.monotonic()
     prompts = _Prompts(query_prompt, document_prompt)
@@ -77,15 +77,14 @@ def distil_bi_encoder(
         taught = _ask(teacher, lists, training)
         labels = _on_the_scale_of(model, taught, prompts)
     columns = _columns(taught, labels)
-    return train_embeddings(
-        model,
-        columns,
-        distillation_loss(model, recipe),
-        _without(training, time.monotonic() - started),
-        rate=LEARNING_RATE,
+    job = Job(
+        lesson="distillation",
+        columns=columns,
         batch_size=LISTS_PER_STEP,
+        rate=LEARNING_RATE,
         prompts=prompts.of(columns),
     )
+    return train_embeddings(model, job, _without(training, time.monotonic() - started))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +113,7 @@ def _ask(teacher: PairScorer, lists: Sequence[PassageList], training: Training) 
     if width < 2:
         raise DataError("Distillation needs lists of at least two passages; the corpus is too small for any.")
     if budget.steps is not None:
-        whole = whole[: LISTS_PER_STEP * budget.steps]
+        whole = whole[: LISTS_PER_STEP * budget.steps * training.together.size]
     started = time.monotonic()
     scores: list[FloatArray] = []
     for start in range(0, len(whole), SCORED_AT_ONCE):

@@ -1,14 +1,17 @@
 """One run of sentence-transformers' trainer over a bi-encoder, whatever it is to learn."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from langchain_rerank_retriever.training.fit.adapters import learning_rate, low_rank
+from langchain_rerank_retriever.training.fit.batches import Batches
+from langchain_rerank_retriever.training.fit.job import Job, Lesson, shared
+from langchain_rerank_retriever.training.fit.losses import distillation_loss, in_batch_loss, pair_loss
 from langchain_rerank_retriever.training.fit.trainer import (
     Fitted,
     Training,
-    common_arguments,
+    arguments,
     make_ready,
     run,
     without_model_card,
@@ -17,38 +20,29 @@ from langchain_rerank_retriever.training.fit.trainer import (
 #: Recipe found by hand on several data sets: many cheap steps beat few long ones.
 TRAIN_TOKENS = 128
 
+#: How the batches of each lesson are drawn. A second copy of a positive would count as a negative.
+_BATCHES: dict[Lesson, Batches] = {
+    "in-batch": "no-duplicates",
+    "sentence-pairs": "by-length",
+    "distillation": "random",
+}
 
-def train_embeddings(
-    model: Any,
-    columns: Mapping[str, list[Any]],
-    loss: Any,
-    training: Training,
-    *,
-    rate: float,
-    batch_size: int,
-    batch_sampler: Any = None,
-    prompts: Mapping[str, str] | None = None,
-) -> Fitted:
+
+def train_embeddings(model: Any, job: Job, training: Training) -> Fitted:
     """Train a SentenceTransformer in place on texts cut at 128 tokens, and save it.
 
     Args:
         model: A float32 `SentenceTransformer`; its maximum length is as before afterwards.
-        columns: The training data, in the order in which the loss takes texts; its labels are named as the trainer
-            expects.
-        loss: A loss of sentence-transformers over the same model.
-        training: How long, how, and where to.
-        rate: Peak learning rate where all weights are trained.
-        batch_size: Rows of a step.
-        batch_sampler: Makes the batches; None draws them at random.
-        prompts: Column to what is put before its texts, as when serving.
+        job: What it is to learn.
+        training: How long, how, and where to. Only the main process of a launch saves.
     """
     from datasets import Dataset
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-    from sentence_transformers.base.sampler import BatchSamplers
 
-    schedule = training.schedule()
+    schedule, batches = training.schedule(), training.batches(_BATCHES[job.lesson])
     without_model_card(model)
     with (
+        shared(model, job, training),
         training.scratch() as scratch,
         cut_short(model, TRAIN_TOKENS),
         low_rank(model, training.recipe.lora_rank, seed=training.seed),
@@ -56,20 +50,29 @@ def train_embeddings(
         make_ready(model)
         trainer = SentenceTransformerTrainer(
             model=model,
-            args=SentenceTransformerTrainingArguments(
+            args=arguments(
+                SentenceTransformerTrainingArguments,
+                training,
+                schedule,
                 output_dir=scratch,
-                per_device_train_batch_size=batch_size,
-                learning_rate=learning_rate(rate, training.recipe),
-                batch_sampler=batch_sampler or BatchSamplers.BATCH_SAMPLER,
-                prompts={name: prompt for name, prompt in (prompts or {}).items() if prompt} or None,
-                **common_arguments(schedule, seed=training.seed, bf16=training.half_precision),
+                per_device_train_batch_size=job.batch_size,
+                learning_rate=learning_rate(job.rate, training.recipe),
+                batch_sampler=batches,
+                prompts={name: prompt for name, prompt in job.prompts.items() if prompt} or None,
             ),
-            train_dataset=Dataset.from_dict(dict(columns)),
-            loss=loss,
+            train_dataset=Dataset.from_dict(dict(job.columns)),
+            loss=_loss(model, job, training),
         )
-        fitted = run(trainer, schedule, training.kept)
-    model.save_pretrained(str(training.folder))
+        fitted = run(trainer, schedule, training.kept, batches)
+    if training.together.main:
+        model.save_pretrained(str(training.folder))
     return fitted
+
+
+def _loss(model: Any, job: Job, training: Training) -> Any:
+    if job.lesson == "in-batch":
+        return in_batch_loss(model, training.recipe, of_all=training.together.size > 1)
+    return (pair_loss if job.lesson == "sentence-pairs" else distillation_loss)(model, training.recipe)
 
 
 @contextmanager

@@ -10,21 +10,25 @@ from langchain_rerank_retriever.embeddings import PooledEmbeddings
 from langchain_rerank_retriever.errors import InvalidArgumentError, ModelLoadError
 from langchain_rerank_retriever.protocols import PairScorer
 from langchain_rerank_retriever.runtime.bi_encoder import prompt_of
-from langchain_rerank_retriever.runtime.loading import resolve_folder
+from langchain_rerank_retriever.runtime.loading import load_model, resolve_folder
 from langchain_rerank_retriever.training.data.pairs import ScoredPairs
 from langchain_rerank_retriever.training.data.reading import TrainingData
 from langchain_rerank_retriever.training.fit.bi_encoder import fit_bi_encoder
 from langchain_rerank_retriever.training.fit.cross_encoder import (
     LISTS_PER_STEP,
     fit_cross_encoder,
+    train_lists,
     warm_start,
 )
 from langchain_rerank_retriever.training.fit.distil import distil_bi_encoder
+from langchain_rerank_retriever.training.fit.embedding import train_embeddings
+from langchain_rerank_retriever.training.fit.job import received
 from langchain_rerank_retriever.training.fit.mining import Mined, mine_lists
 from langchain_rerank_retriever.training.fit.recipe import DEFAULT_RECIPE, Recipe
 from langchain_rerank_retriever.training.fit.schedule import Budget
 from langchain_rerank_retriever.training.fit.sentence_pairs import fit_sentence_pairs
 from langchain_rerank_retriever.training.fit.trainer import Fitted, Training
+from langchain_rerank_retriever.training.processes import Together, together
 from langchain_rerank_retriever.training.progress import Update
 
 #: More steps a second than training on a few CPU cores takes, so that nothing is mined that will not be trained on;
@@ -82,13 +86,13 @@ def lists_for(
     teacher: PairScorer | None = None,
     on_progress: Update | None = None,
 ) -> Mined:
-    """Draw as many training lists as a budget can use up; see `mine_lists`."""
+    """Draw as many training lists as a budget can use up, in all processes of the launch; see `mine_lists`."""
     steps = MOST_STEPS_A_SECOND * (budget.seconds or 0.0) if budget.steps is None else budget.steps
     return mine_lists(
         store,
         data,
         texts,
-        count=max(LISTS_PER_STEP, int(LISTS_PER_STEP * steps)),
+        count=max(LISTS_PER_STEP, int(LISTS_PER_STEP * steps)) * together().size,
         fusion=fusion,
         seed=seed,
         recipe=recipe,
@@ -113,6 +117,26 @@ def train_cross_encoder(start: Any, bi_encoder: PooledEmbeddings, mined: Mined, 
     torch.manual_seed(training.seed)
     model, new_head = _cross_encoder_to_train(start, bi_encoder)
     return fit_cross_encoder(model, mined.lists, training, new_head=new_head)
+
+
+def take_part(folder: Path, together: Together) -> None:
+    """Train with the main process, in one of the others; what comes of it is saved by the main one.
+
+    Args:
+        folder: What the main process has written, see `job.shared`.
+        together: The processes.
+
+    Raises:
+        LaunchError: The folder cannot be read, the main process failed, or another one is gone.
+    """
+    from sentence_transformers import CrossEncoder, SentenceTransformer
+    from torch import nn
+
+    start, job, training = received(folder, together)
+    if job.lesson == "lists":
+        train_lists(load_model(CrossEncoder, start, activation_fn=nn.Identity()), job, training)
+    else:
+        train_embeddings(load_model(SentenceTransformer, start), job, training)
 
 
 def check_start(start: Any) -> None:

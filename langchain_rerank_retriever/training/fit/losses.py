@@ -13,10 +13,16 @@ COSINE_SCALE = 20.0
 LISTWISE_LABEL = 10.0
 
 
-def in_batch_loss(model: Any, recipe: Recipe) -> Any:
+def in_batch_loss(model: Any, recipe: Recipe, *, of_all: bool = False) -> Any:
     """Make the symmetric in-batch softmax over cosines times 20 (InfoNCE, van den Oord et al. 2018).
 
     With `mini_batch_size` the same loss and gradient are computed in parts, twice over (GradCache, Gao et al. 2021).
+
+    Args:
+        model: A `SentenceTransformer`.
+        recipe: Of it, `mini_batch_size` and the Matryoshka dimensions count.
+        of_all: Whether the texts of all processes of a launch are each other's negatives. The mean over processes,
+            which is what they train by, is then the loss of one batch of all their texts.
 
     Raises:
         InvalidArgumentError: A Matryoshka dimension is more than the model has.
@@ -30,6 +36,7 @@ def in_batch_loss(model: Any, recipe: Recipe) -> Any:
         "scale": COSINE_SCALE,
         "directions": ("query_to_doc", "doc_to_query"),
         "partition_mode": "per_direction",
+        "gather_across_devices": of_all,
     }
     if recipe.mini_batch_size is None:
         return nested(model, MultipleNegativesRankingLoss(model, **settings), recipe)

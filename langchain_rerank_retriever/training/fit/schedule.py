@@ -7,6 +7,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from langchain_rerank_retriever.training.processes import ALONE, Together
+
 #: Share of the budget in which the learning rate rises to its peak, before it falls linearly to zero.
 WARM_UP = 0.1
 
@@ -34,6 +36,7 @@ class Schedule(TrainerCallback):
         budget: The budget.
         on_progress: Called with the spent share of the budget, 0 to 1, after every step.
         stopped: Asked after every step; where it says True, that step was the last.
+        together: The processes that train; all go by the main one's clock and end where it says.
     """
 
     def __init__(
@@ -41,8 +44,12 @@ class Schedule(TrainerCallback):
         budget: Budget,
         on_progress: Callable[[float], None] | None = None,
         stopped: Callable[[], bool] | None = None,
+        together: Together = ALONE,
     ) -> None:
         self.budget = budget
+        self.together = together
+        # What the main process said of this step: seconds spent, and whether to stop.
+        self._said = (0.0, False)
         self._on_progress = on_progress
         self._stopped = stopped
         self._started = time.monotonic()
@@ -59,6 +66,7 @@ class Schedule(TrainerCallback):
         self.budget = budget
         self._already = spent_seconds
         self._started = time.monotonic() - spent_seconds
+        self._said = (spent_seconds, False)
 
     @property
     def spent_seconds(self) -> float:
@@ -75,7 +83,8 @@ class Schedule(TrainerCallback):
         """The spent share of the budget, 0 to 1."""
         if self.budget.steps is not None:
             return min(1.0, self.steps / self.budget.steps)
-        return min(1.0, self.spent_seconds / float(self.budget.seconds or 1.0))
+        seconds = self.spent_seconds if self.together.size == 1 else self._said[0]
+        return min(1.0, seconds / float(self.budget.seconds or 1.0))
 
     def learning_rate_factor(self, _step: int) -> float:
         """Give the factor on the peak learning rate: a linear rise, then a linear fall by the spent budget."""
@@ -88,11 +97,20 @@ class Schedule(TrainerCallback):
         self.steps = state.global_step
         self._started = time.monotonic() - self._already
 
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Have all processes go by the same clock, before the next learning rate is set; called by the trainer."""
+        seconds, stopping = self.together.same((self.spent_seconds, self._stopping()))
+        self._said = (seconds, stopping)
+
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:  # noqa: ARG002
         """Count the step, tell progress, and stop at the end of the budget; called by the trainer."""
         self.steps = state.global_step
         if self._on_progress is not None:
             self._on_progress(self.spent)
-        if self.spent >= 1.0 or (self._stopped is not None and self._stopped()):
+        stopping = self._stopping() if self.together.size == 1 else self._said[1]
+        if self.spent >= 1.0 or stopping:
             control.should_training_stop = True
         return control
+
+    def _stopping(self) -> bool:
+        return self._stopped is not None and self._stopped()

@@ -8,7 +8,7 @@ import numpy as np
 from langchain_rerank_retriever.errors import DataError
 from langchain_rerank_retriever.training.fit.bi_encoder import LEARNING_RATE
 from langchain_rerank_retriever.training.fit.embedding import train_embeddings
-from langchain_rerank_retriever.training.fit.losses import pair_loss
+from langchain_rerank_retriever.training.fit.job import Job
 from langchain_rerank_retriever.training.fit.recipe import Recipe
 from langchain_rerank_retriever.training.fit.trainer import Fitted, Training
 
@@ -40,29 +40,14 @@ def fit_sentence_pairs(
         MissingExtraError: Adapters are asked for and `peft` is not installed.
     """
     labels, recipe = _checked(first, second, scores), training.recipe
-    return train_embeddings(
-        model,
-        _columns(first, second, labels, recipe),
-        pair_loss(model, recipe),
-        training,
-        rate=LEARNING_RATE,
+    job = Job(
+        lesson="sentence-pairs",
+        columns=_columns(first, second, labels, recipe),
         batch_size=recipe.batch_size,
-        batch_sampler=by_length,
+        rate=LEARNING_RATE,
         prompts={"first": prompt, "second": prompt},
     )
-
-
-def by_length(dataset: Any, **settings: Any) -> Any:
-    """Make batches of pairs of like length, in random order: short sentences differ most in how much is padding.
-
-    The trainer of sentence-transformers takes a function in place of the name of a batch sampler.
-    """
-    from sentence_transformers.base.sampler import DefaultBatchSampler
-    from transformers.trainer_pt_utils import LengthGroupedSampler
-
-    lengths = [max(map(len, pair)) for pair in zip(dataset["first"], dataset["second"], strict=True)]
-    order = LengthGroupedSampler(settings["batch_size"], lengths=lengths, generator=settings["generator"])
-    return DefaultBatchSampler(order, **settings)
+    return train_embeddings(model, job, training)
 
 
 def _columns(

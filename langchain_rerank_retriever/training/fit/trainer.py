@@ -3,16 +3,18 @@
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from langchain_rerank_retriever.runtime.select import bfloat16_is_faster
+from langchain_rerank_retriever.training.fit.batches import Batches, Shares, sampler_of
 from langchain_rerank_retriever.training.fit.checkpoint import Checkpointing, Checkpoints
 from langchain_rerank_retriever.training.fit.recipe import DEFAULT_RECIPE, Recipe
 from langchain_rerank_retriever.training.fit.schedule import Budget, Schedule
+from langchain_rerank_retriever.training.processes import ALONE, Together
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Training:
         checkpoints: Where checkpoints are kept; None keeps none.
         stopped: Asked after every step; True ends the training early.
         on_progress: Told the spent share of the budget after every step.
+        together: The processes that train; a step of all takes as many rows of each as a step of one.
     """
 
     folder: Path
@@ -51,10 +54,15 @@ class Training:
     checkpoints: Checkpoints | None = None
     stopped: Callable[[], bool] | None = None
     on_progress: Callable[[float], None] | None = None
+    together: Together = ALONE
 
     def schedule(self) -> Schedule:
         """Make the schedule of one run."""
-        return Schedule(self.budget, self.on_progress, self.stopped)
+        return Schedule(self.budget, self.on_progress, self.stopped, self.together)
+
+    def batches(self, kind: Batches) -> Any:
+        """Give what the trainer takes as its batch sampler."""
+        return sampler_of(kind) if self.together.size == 1 else Shares(kind, self.together.size)
 
     @property
     def kept(self) -> Checkpoints | None:
@@ -74,7 +82,29 @@ class Training:
                 yield folder
             return
         yield str(self.kept.scratch)
-        shutil.rmtree(self.kept.scratch, ignore_errors=True)
+        if self.together.main:
+            shutil.rmtree(self.kept.scratch, ignore_errors=True)
+
+
+def arguments(kind: type[Any], training: Training, schedule: Schedule, **settings: Any) -> Any:
+    """Make a trainer's arguments, for one device.
+
+    Where one process sees several GPUs, transformers would cut each batch up over them with `nn.DataParallel`, after
+    making it as many times as large: other batches than the recipe's, a model copied at every step, and losses that are
+    given a wrapped model.
+
+    Args:
+        kind: Of sentence-transformers' arguments.
+        training: How to train.
+        schedule: Of the run.
+        settings: What this run has for itself.
+    """
+    if training.together.size > 1:
+        # What the trainer would set and warn of; `Shares` sees to it.
+        settings["dataloader_drop_last"] = True
+    made = kind(**common_arguments(schedule, seed=training.seed, bf16=training.half_precision), **settings)
+    made._n_gpu = min(1, made.n_gpu)
+    return made
 
 
 def common_arguments(schedule: Schedule, *, seed: int, bf16: bool) -> dict[str, Any]:
@@ -95,6 +125,9 @@ def common_arguments(schedule: Schedule, *, seed: int, bf16: bool) -> dict[str, 
         "disable_tqdm": True,
         "dataloader_num_workers": 0,
         "dataloader_pin_memory": False,
+        # Of several processes: these models' buffers are constants, and one that is written anew between two forward
+        # passes of a step is an error to autograd.
+        "ddp_broadcast_buffers": False,
     }
 
 
@@ -153,34 +186,48 @@ def without_model_card(model: Any) -> None:
     model.save_pretrained = partial(model.save_pretrained, create_model_card=False)
 
 
-def _what_is_left(budget: Budget, facts: dict[str, Any]) -> Budget:
-    """Give a resumed run its old budget, or what there is time for now, where that is less."""
-    if budget.seconds is None:
-        return budget
-    return Budget(seconds=min(facts["budget_seconds"], facts["spent_seconds"] + budget.seconds))
+def _start(checkpoints: Checkpoints, budget: Budget) -> dict[str, Any] | None:
+    """Say, as JSON, where a training goes on from, and with what budget; None where it begins.
+
+    A resumed run gets its old budget, or what there is time for now, where that is less.
+    """
+    newest = checkpoints.newest()
+    if newest is None:
+        return None
+    path, facts = newest
+    if budget.seconds is not None:
+        seconds = min(facts["budget_seconds"], facts["spent_seconds"] + budget.seconds)
+        budget = Budget(seconds=seconds)
+    return {"checkpoint": str(path), "budget": asdict(budget), "spent_seconds": facts["spent_seconds"]}
 
 
-def run(trainer: Any, schedule: Schedule, checkpoints: Checkpoints | None = None) -> Fitted:
+def run(
+    trainer: Any, schedule: Schedule, checkpoints: Checkpoints | None = None, batches: Any = None
+) -> Fitted:
     """Train with a learning rate that follows the schedule, and stop at its end.
 
     Args:
         trainer: A transformers trainer. Its model is trained in place.
         schedule: The budget and whom to tell.
         checkpoints: Where checkpoints are kept; training goes on from the newest whole one. None keeps none.
+        batches: The trainer's batch sampler, where it is to be told the epochs.
     """
     from torch.optim.lr_scheduler import LambdaLR
     from transformers.trainer_callback import PrinterCallback
 
+    together = schedule.together
     trainer.remove_callback(PrinterCallback)  # it would print to standard output, which is for data
     trainer.create_optimizer()
     trainer.lr_scheduler = LambdaLR(trainer.optimizer, schedule.learning_rate_factor)
     trainer.add_callback(schedule)
-    newest = None
+    if isinstance(batches, Shares):
+        trainer.add_callback(batches)
+    start = None
     if checkpoints is not None:
-        trainer.add_callback(Checkpointing(checkpoints, schedule))
-        newest = checkpoints.newest()
-    if newest is not None:
-        schedule.go_on(_what_is_left(schedule.budget, newest[1]), newest[1]["spent_seconds"])
-    result = trainer.train(resume_from_checkpoint=None if newest is None else str(newest[0]))
+        trainer.add_callback(Checkpointing(checkpoints, schedule, together))
+        start = together.same(_start(checkpoints, schedule.budget) if together.main else None)
+    if start is not None:
+        schedule.go_on(Budget(**start["budget"]), start["spent_seconds"])
+    result = trainer.train(resume_from_checkpoint=None if start is None else start["checkpoint"])
     trainer.model.eval()
-    return Fitted(int(result.global_step), float(result.training_loss))
+    return Fitted(int(result.global_step), together.mean(float(result.training_loss)))

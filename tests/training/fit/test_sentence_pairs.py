@@ -147,24 +147,6 @@ def test_scores_are_brought_to_the_scale_of_cosines() -> None:
         assert list(made) == ["first", "second", "score"]
 
 
-def test_batches_are_of_like_length() -> None:
-    import torch
-    from datasets import Dataset
-
-    rng = np.random.default_rng(0)
-    lengths = rng.integers(1, 200, size=400)
-    data = Dataset.from_dict({"first": ["x" * n for n in lengths], "second": ["y"] * 400})
-    settings = {"batch_size": 8, "drop_last": False, "valid_label_columns": ["score"], "seed": 0}
-    orders = []
-    for seed in (0, 0, 1):
-        generator = torch.Generator().manual_seed(seed)
-        orders.append(list(module.by_length(data, generator=generator, **settings)))
-    assert orders[0] == orders[1] != orders[2]
-    assert sorted(place for batch in orders[0] for place in batch) == list(range(400))
-    spread = np.mean([np.ptp(lengths[batch]) for batch in orders[0]])
-    assert spread < 0.3 * np.mean([np.ptp(lengths[start : start + 8]) for start in range(0, 400, 8)])
-
-
 def test_determined_by_the_seed(bi_encoder: Path, tmp_path: Path) -> None:
     first, second, scores = scored(40)
     tables = []
