@@ -9,6 +9,7 @@ from langchain_rerank_retriever.benchmark.parts import Sample, ask, checked_part
 from langchain_rerank_retriever.benchmark.speed import ModelSpeed, model_speed
 from langchain_rerank_retriever.benchmark.timing import percentiles_ms
 from langchain_rerank_retriever.retriever import RerankRetriever
+from langchain_rerank_retriever.runtime.machine import processor
 
 Report = Callable[[str], object]
 
@@ -21,6 +22,7 @@ class Profile:
         documents: In the store.
         queries: That were asked, one after the other.
         candidates: That are re-ranked for a query, at most.
+        processor: Its name and its matrix instructions.
         threads: Of torch.
         stages: By stage of `explain`, ``{"p50": ..., "p95": ...}`` in milliseconds.
         embedding: The bi-encoder embedding documents.
@@ -32,6 +34,7 @@ class Profile:
     documents: int
     queries: int
     candidates: int
+    processor: str
     threads: int
     stages: dict[str, dict[str, float]]
     embedding: ModelSpeed
@@ -85,6 +88,7 @@ def profile(  # the settings of one measurement
         documents=len(parts.store),
         queries=len(sample.explanations),
         candidates=max(len(one.candidates) for one in sample.explanations),
+        processor=processor(),
         threads=get_num_threads(),
         stages=_stages(sample),
         embedding=embedding,

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,14 @@ if TYPE_CHECKING:
 #: Operations are a quadratic of the length, so three lengths determine them. Any model has so many positions.
 _STEP = 16
 
-#: Edge of the square matrices that are multiplied: large enough to keep the device busy, small enough for a second.
-_EDGE_ON_CPU = 2048
-_EDGE_ON_ACCELERATOR = 8192
-#: The first product pays for setting up, and the best of the others is the least disturbed by other work.
-_PRODUCTS = 4
+#: Edges of the square matrices that are multiplied. A short product finds a moment in which nothing else runs, and a
+#: large one keeps many cores or a GPU busy; the largest takes 400 MB in float32.
+_EDGES = (1024, 2048, 4096, 8192)
+#: A product that takes longer has enough to do for all cores: no larger one is tried.
+_LONG_SECONDS = 0.02
+#: Products of one size go on for so long, and are at least three: the first pays for setting up.
+_TRIED_SECONDS = 0.4
+_FEWEST_PRODUCTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,35 +120,44 @@ def _quadratic(counts: list[int]) -> ForwardCost:
 
 
 def matrix_peak(precision: str, device: str = "cpu") -> float:
-    """Measure how many operations a second the machine does in one large matrix product, with torch's own threads.
+    """Measure how many operations a second the machine does in a matrix product, with torch's own threads.
 
-    Takes about a second on two cores.
+    Takes about a second.
 
     Args:
         precision: ``"float32"``, ``"bfloat16"`` or another number type of torch that has a matrix product.
         device: As torch names it.
 
     Returns:
-        Operations a second of the fastest of a few products; a multiplication and an addition are two.
+        Operations a second of the fastest product; a multiplication and an addition are two.
     """
     import torch
 
-    edge = _EDGE_ON_CPU if device.startswith("cpu") else _EDGE_ON_ACCELERATOR
-    # Zeros and ones would let a processor clock higher than real numbers do.
     generator = torch.Generator().manual_seed(0)
-    left, right = (
-        torch.randn(edge, edge, generator=generator).to(device, getattr(torch, precision)) for _ in range(2)
-    )
+    peak = 0.0
+    for edge in _EDGES:
+        # Random, because a processor clocks higher on zeros and ones.
+        numbers = torch.randn(edge, edge, generator=generator).to(device, getattr(torch, precision))
+        seconds = _fastest(partial(_product, numbers))
+        peak = max(peak, 2 * edge**3 / seconds)
+        if seconds > _LONG_SECONDS:
+            break
+    return peak
 
-    def product() -> None:
-        left @ right
-        if not device.startswith("cpu"):
-            torch.accelerator.synchronize()
 
-    return 2 * edge**3 / min(_seconds(product) for _ in range(_PRODUCTS))
+def _product(numbers: "torch.Tensor") -> None:
+    import torch
+
+    with torch.inference_mode():
+        numbers @ numbers
+    if numbers.device.type != "cpu":
+        torch.accelerator.synchronize()
 
 
-def _seconds(call: Callable[[], None]) -> float:
-    started = time.perf_counter()
-    call()
-    return time.perf_counter() - started
+def _fastest(call: Callable[[], None]) -> float:
+    taken: list[float] = []
+    while len(taken) < _FEWEST_PRODUCTS or sum(taken) < _TRIED_SECONDS:
+        started = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - started)
+    return min(taken[1:])

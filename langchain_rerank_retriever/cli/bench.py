@@ -82,7 +82,7 @@ def _demonstration(opened: ExitStack) -> RerankRetriever:
 def _print(measured: Profile, name: str, *, compare: bool) -> None:
     typer.echo(
         f"{name}: {measured.documents} documents, {measured.candidates} candidates a query, "
-        f"{measured.threads} threads"
+        f"{measured.threads} threads; {measured.processor}"
     )
     stages = [
         (stage, f"{taken['p50']:.1f}", f"{taken['p95']:.1f}") for stage, taken in measured.stages.items()

@@ -88,14 +88,33 @@ def test_no_rows_take_no_operations() -> None:
     assert ForwardCost(1.0, 2.0, 3.0).of(2, 20) == 2 * (1 + 2 * 10 + 3 * 100)
 
 
-def test_the_peak_is_two_operations_for_each_product_of_two_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a clock that says how long each product took, of which the shortest counts."""
-    monkeypatch.setattr(work, "_EDGE_ON_CPU", 8)
-    times = iter(
-        [0.0, 9.0, 10.0, 12.0, 20.0, 21.0, *itertools.chain.from_iterable((n, n + 5) for n in range(30, 50))]
+def clock_of(taken: list[float]) -> SimpleNamespace:
+    """A clock that is asked before and after each of some products, which take so long."""
+    readings = itertools.chain.from_iterable(
+        (100 * number, 100 * number + one) for number, one in enumerate(taken)
     )
-    monkeypatch.setattr(work, "time", SimpleNamespace(perf_counter=lambda: next(times)))
-    assert matrix_peak("float32") == 2 * 8 * 8 * 8 / 1.0
+    return SimpleNamespace(perf_counter=lambda: next(readings))
+
+
+@pytest.mark.parametrize(
+    ("taken", "fastest"),
+    [
+        ([0.001, 0.5, 0.25], 0.25),  # the first is for setting up, however fast it was
+        ([0.05, 0.1, 0.2, 0.08], 0.08),  # three were not long enough
+    ],
+)
+def test_the_peak_is_that_of_the_fastest_product(
+    monkeypatch: pytest.MonkeyPatch, taken: list[float], fastest: float
+) -> None:
+    monkeypatch.setattr(work, "_EDGES", (8, 16))
+    monkeypatch.setattr(work, "time", clock_of(taken))
+    assert matrix_peak("float32") == pytest.approx(2 * 8 * 8 * 8 / fastest)
+
+
+def test_a_larger_product_is_tried_after_a_short_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "_EDGES", (8, 16, 32))
+    monkeypatch.setattr(work, "time", clock_of([0.3, 0.02, 0.3, 0.3, 0.1, 0.4]))
+    assert matrix_peak("bfloat16") == pytest.approx(2 * 16 * 16 * 16 / 0.1)
 
 
 # ---------------------------------------------------------------- times
