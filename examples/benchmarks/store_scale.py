@@ -66,23 +66,29 @@ def anonymous_megabytes() -> float:
 
 def load(folder: Path, count: int, settings: dict[str, Any]) -> dict[str, float]:
     """Fill a store in calls of CHUNK, each durable when it returns, and close it."""
-    seconds = 0.0
+    seconds = processor = 0.0
     store = FaissStore(Ready(), path=folder, **settings)
     for place, rows in enumerate(mixture(count, seed=1)):
         ids = [str(place * CHUNK + i) for i in range(len(rows))]
         texts = [
             f"Passage {name} of the collection, in a few words that say what it is about" for name in ids
         ]
-        started = time.perf_counter()
+        started, used = time.perf_counter(), time.process_time()
         store.add_embeddings(texts, rows, ids=ids)
         seconds += time.perf_counter() - started
+        processor += time.process_time() - used
     started = time.perf_counter()
     store.close()
-    return {"vectors/s": count / seconds, "close": time.perf_counter() - started}
+    closing = time.perf_counter() - started
+    return {"vectors/s": count / seconds, "per processor": count / processor, "close": closing}
 
 
 def reopen(folder: Path, mapped: bool) -> dict[str, float]:
     vector = queries()[0]
+    # What the first store of a process loads is no part of it.
+    with FaissStore(Ready()) as store:
+        store.add_texts(["warm"])
+        store.similarity_search("warm")
     started = time.perf_counter()
     store = FaissStore(Ready(), path=folder, memory_map=mapped, read_only=True)
     store.similarity_search_by_vector(vector, k=K)
@@ -113,11 +119,16 @@ def exact(folder: Path, count: int) -> dict[str, float]:
 
 def build(folder: Path) -> dict[str, float]:
     """Wait for the HNSW graph that the store builds in the background once it is opened."""
-    started = time.perf_counter()
+    started, used = time.perf_counter(), time.process_time()
     with FaissStore(Ready(), path=folder) as store:
         info = store.wait_until_ready()
-        seconds = time.perf_counter() - started
-    return {"seconds": seconds, "ef": float(info.ef or 0), "measured": float(info.recall or 0)}
+        seconds, processor = time.perf_counter() - started, time.process_time() - used
+    return {
+        "seconds": seconds,
+        "processor": processor,
+        "ef": float(info.ef or 0),
+        "measured": float(info.recall or 0),
+    }
 
 
 def approximate(exact_folder: Path, folder: Path, mapped: bool) -> dict[str, float]:
@@ -153,6 +164,7 @@ def column(scratch: Path, count: int, *, hnsw: bool) -> dict[str, str]:
     scans = in_child(exact, flat, count)
     cells = {
         "bulk load, vectors/s": f"{loaded['vectors/s']:,.0f}",
+        "bulk load, vectors per second of processor time": f"{loaded['per processor']:,.0f}",
         "close, with the snapshot": f"{loaded['close']:.2f} s",
         "reopen to the first answer, mapped": f"{mapped['seconds']:.2f} s",
         "reopen to the first answer, checked": f"{checked['seconds']:.2f} s",
@@ -170,7 +182,8 @@ def column(scratch: Path, count: int, *, hnsw: bool) -> dict[str, str]:
     opened = in_child(reopen, graph, True)
     return cells | {
         "bulk load with the lexical index, vectors/s": f"{with_words['vectors/s']:,.0f}",
-        "HNSW build": f"{built['seconds']:.0f} s",
+        "the same, per second of processor time": f"{with_words['per processor']:,.0f}",
+        "HNSW build": f"{built['seconds']:.0f} s ({built['processor']:.0f} s of processor time)",
         "HNSW ef, recall@100 measured at the build": f"{built['ef']:.0f}, {built['measured']:.3f}",
         "HNSW recall@100": f"{for_mapped['recall']:.3f}",
         "HNSW query": f"{for_mapped['ms']:.1f} ms",

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 #: of them that it is no quicker any more.
 GRAPH_SHARE = 0.1
 
+#: From so many rows on a segment is merged only where there are so many segments; each costs a search microseconds.
+_LARGE, _MANY = 65_536, 12
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
@@ -155,20 +158,27 @@ def scan_batch(vectors: FloatArray, queries: FloatArray, k: int) -> IntArray:
 
 
 def merged(segments: list[Segment]) -> list[Segment]:
-    """Keep segments few: each at least twice the next, none mostly dead. So a row is copied log(n) times.
+    """Keep segments few, none mostly dead, and copy each row only a few times for that.
 
-    One with a graph is left as it is until it is mostly dead.
+    Small ones are merged until each is at least twice the next; large ones, whose merging takes long and saves next to
+    nothing, only while there are many. One with a graph is left as it is until it is mostly dead.
     """
     kept: list[Segment] = []
     for segment in segments:
         current = segment
         if 2 * current.count <= len(current.pks):
             current = joined([current])
-        while kept and kept[-1].graph is None and kept[-1].count < 2 * current.count:
+        while _belong_together(kept, current):
             current = joined([kept.pop(), current])
         if current.count:
             kept.append(current)
     return kept
+
+
+def _belong_together(kept: list[Segment], current: Segment) -> bool:
+    if not kept or kept[-1].graph is not None or kept[-1].count >= 2 * current.count:
+        return False
+    return current.count < _LARGE or len(kept) >= _MANY
 
 
 def joined(segments: Sequence[Segment]) -> Segment:
