@@ -42,8 +42,8 @@ class ForwardCost:
     def of(self, rows: int, tokens: int) -> float:
         """Return the operations for so many rows of so many tokens in all, taken to be equally long.
 
-        Rows of different lengths take a little more, since attention grows with the square: for texts of which
-        most are half to twice the mean, about a hundredth.
+        Rows of different lengths take a little more, since attention grows with the square: in a model as wide as
+        MiniLM, one hundredth for lengths of 321 +- 110, and three for lengths from half to twice the usual one.
         """
         if rows == 0:
             return 0.0

@@ -79,7 +79,13 @@ def test_a_module_folder_is_followed(cross_encoder: Path, tmp_path: Path) -> Non
         forward_cost(tmp_path)
 
 
-def test_what_is_no_transformer_has_no_known_operations(tmp_path: Path) -> None:
+def test_unknown_operations(tmp_path: Path) -> None:
+    """Of no transformer, and of one that looks at its numbers while it runs."""
+    from transformers import DebertaV2Config
+
+    assert forward_cost(tmp_path) is None
+    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    DebertaV2Config(**small).save_pretrained(tmp_path)
     assert forward_cost(tmp_path) is None
 
 
