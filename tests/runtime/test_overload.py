@@ -210,13 +210,13 @@ def test_torch_says_it_in_our_words(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_counts_by_hand() -> None:
     backend = WordBackend()
-    worker = Worker(backend, budget=18, chunk=64)
+    worker = Worker(backend, budget=80, chunk=64)
     assert worker.counts == Counts()
     assert worker.counts.padded_share == 0.0
     values(worker.submit(texts("a", 5, 9, 5, 5, 4, 1)))
     counts = worker.counts
-    # Two rows of 9, three of 5, one of 1.
-    assert (counts.rows, counts.tokens, counts.padded_tokens, counts.batches) == (6, 29, 18 + 15 + 1, 3)
+    # One row of 9, and five as long as the longest of them, 5.
+    assert (counts.rows, counts.tokens, counts.padded_tokens, counts.batches) == (6, 29, 9 + 25, 2)
     assert counts.padded_share == pytest.approx(5 / 34)
     assert counts.truncated == 0
     assert counts.seconds >= counts.reading_seconds > 0
