@@ -22,6 +22,7 @@ from typing import Any
 from langchain_core.embeddings import Embeddings
 
 from langchain_rerank_retriever.blend import Blend
+from langchain_rerank_retriever.bundled_model import SavedModel
 from langchain_rerank_retriever.cross_encoder import CrossEncoderScorer
 from langchain_rerank_retriever.embeddings import PooledEmbeddings
 from langchain_rerank_retriever.errors import FormatError, InvalidArgumentError, StorageError
@@ -35,10 +36,6 @@ KIND = "langchain-rerank-retriever bundle"
 #: The retriever's fields that a bundle keeps; and those among them that older bundles lack: they take the default.
 SETTINGS = ("k", "fetch_k", "recall_mode", "score_threshold", "timeout", "collapse", "early_stop")
 NEWER_SETTINGS = frozenset({"collapse", "early_stop"})
-
-#: Number types that run on every machine. One of these, where it was asked for, is asked for again on loading, so
-#: that scores stay what they were; any other choice belongs to the machine.
-_PORTABLE_PRECISIONS = ("float32", "bfloat16")
 
 _PART = re.compile(r"(bi_encoder|cross_encoder|store)(-[0-9]+)?")
 
@@ -114,8 +111,8 @@ def load(
     """Open a bundle; see `RerankRetriever.load_local` for the arguments and errors."""
     source = Path(folder).resolve()
     manifest = read_manifest(source)
+    # Everything is looked up before the first model is loaded, which takes seconds.
     try:
-        # Everything is looked up before the first model is loaded, which takes seconds.
         blend = None if manifest["blend"] is None else Blend.from_dict(manifest["blend"])
         settings = _settings(manifest["settings"])
         report = manifest["report"]
@@ -125,21 +122,24 @@ def load(
         if reranker is None and manifest["reranker"] is not None:
             wanted.append("reranker")
         folders = {name: _folder_of(source, manifest[name], name) for name in wanted}
-        with ExitStack() as opened:  # What is open already is closed again if a later part cannot be opened.
-            if embeddings is None and "embeddings" in folders:
-                embeddings = opened.enter_context(
-                    _load_embeddings(folders["embeddings"], manifest["embeddings"])
-                )
-            if recall is None and embeddings is not None:
-                store = FaissStore.load_local(folders["recall"], embeddings, read_only=read_only)
-                recall = opened.enter_context(store)
-            if "reranker" in folders:
-                reranker = opened.enter_context(_load_reranker(folders["reranker"], manifest["reranker"]))
-            opened.pop_all()
+        models = {
+            name: SavedModel.from_dict(manifest[name], pairs=name == "reranker")
+            for name in wanted
+            if name != "recall"
+        }
     except (AttributeError, KeyError, TypeError) as error:
         raise FormatError(
             f"{source / MANIFEST} is damaged: {error!r} in it. Save the bundle anew."
         ) from error
+    with ExitStack() as opened:  # What is open already is closed again if a later part cannot be opened.
+        if "embeddings" in folders:
+            embeddings = opened.enter_context(models["embeddings"].load_embeddings(folders["embeddings"]))
+        if recall is None and embeddings is not None:
+            store = FaissStore.load_local(folders["recall"], embeddings, read_only=read_only)
+            recall = opened.enter_context(store)
+        if "reranker" in folders:
+            reranker = opened.enter_context(models["reranker"].load_scorer(folders["reranker"]))
+        opened.pop_all()
     return Bundle(recall, reranker, blend, settings, report)
 
 
@@ -248,7 +248,7 @@ def _save_store(target: Path, store: FaissStore) -> dict[str, Any]:
 def _save_model(
     target: Path, part: str, model: PooledEmbeddings | CrossEncoderScorer, kept: Any
 ) -> dict[str, Any]:
-    saved = {"fingerprint": model.fingerprint, "precision": _asked_precision(model)}
+    saved = SavedModel.of(model).to_dict()
     if isinstance(kept, dict) and kept.get("fingerprint") == model.fingerprint:
         name = kept.get("folder")
         if _is_part(target, name) and (target / str(name)).is_dir():
@@ -256,10 +256,6 @@ def _save_model(
     name = _free(target, part)
     model.save(target / name)
     return {"folder": name, **saved}
-
-
-def _asked_precision(model: PooledEmbeddings | CrossEncoderScorer) -> str:
-    return model.asked_precision if model.asked_precision in _PORTABLE_PRECISIONS else "auto"
 
 
 def _save_embeddings(
@@ -277,8 +273,7 @@ def _save_reranker(target: Path, reranker: Any, earlier: dict[str, Any] | None) 
         return None
     if not isinstance(reranker, CrossEncoderScorer):
         return {"foreign": _kind(reranker)}
-    saved = _save_model(target, "cross_encoder", reranker, earlier and earlier.get("reranker"))
-    return saved | {"max_length": reranker.max_length, "long_documents": reranker.long_documents}
+    return _save_model(target, "cross_encoder", reranker, earlier and earlier.get("reranker"))
 
 
 def _commit(target: Path, manifest: dict[str, Any]) -> None:
@@ -322,30 +317,3 @@ def _folder_of(source: Path, part: dict[str, Any], argument: str) -> Path:
             f"{source} lacks its folder {name!r}. Restore it from a copy, or save the bundle anew."
         )
     return path
-
-
-def _load_embeddings(folder: Path, part: dict[str, Any]) -> PooledEmbeddings:
-    embeddings = PooledEmbeddings(str(folder), precision=part.get("precision", "auto"))
-    _check_same(embeddings, folder, part)
-    return embeddings
-
-
-def _load_reranker(folder: Path, part: dict[str, Any]) -> CrossEncoderScorer:
-    scorer = CrossEncoderScorer(
-        str(folder),
-        max_length=part["max_length"],
-        precision=part.get("precision", "auto"),
-        long_documents=part["long_documents"],
-    )
-    _check_same(scorer, folder, part)
-    return scorer
-
-
-def _check_same(model: PooledEmbeddings | CrossEncoderScorer, folder: Path, part: dict[str, Any]) -> None:
-    """Make sure that a loaded model is the one that was saved."""
-    if model.fingerprint != part["fingerprint"]:
-        model.close()
-        raise FormatError(
-            f"The model in {folder} is not the one that was saved: its fingerprint is {model.fingerprint}, "
-            f"expected {part['fingerprint']}. Restore it from a copy, or save the bundle anew."
-        )

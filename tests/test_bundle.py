@@ -500,6 +500,22 @@ def test_a_bundle_of_before_there_was_a_setting_opens(fake: tuple[RerankRetrieve
         RerankRetriever.load_local(folder, embeddings=HashEmbeddings(), reranker=Foreign())
 
 
+@pytest.mark.parametrize("key", ["fingerprint", "max_length", "long_documents"])
+def test_what_is_noted_of_a_model_must_be_there(light: Path, key: str) -> None:
+    edit(light, lambda manifest: manifest["reranker"].pop(key))
+    with pytest.raises(FormatError, match=rf"bundle\.json is damaged: KeyError\('{key}'\)"):
+        RerankRetriever.load_local(light)
+
+
+def test_an_error_inside_a_model_is_no_damaged_manifest(light: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise KeyError("theirs")
+
+    monkeypatch.setattr("langchain_rerank_retriever.bundled_model.CrossEncoderScorer", fail)
+    with pytest.raises(KeyError, match="theirs"):
+        RerankRetriever.load_local(light)
+
+
 @pytest.mark.parametrize("part", ["store", "bi_encoder", "cross_encoder"])
 def test_a_missing_part(light: Path, part: str) -> None:
     shutil.rmtree(light / part)
