@@ -124,6 +124,7 @@ class CrossEncoderScorer(ServedModel, BaseCrossEncoder):
             InvalidArgumentError: Not a list of pairs of valid texts; nothing has run.
             ScoringError: The model gave NaN or infinity.
             ClosedError: After ``close``.
+            OverloadedError: Too much waits already; nothing has run.
         """
         scores: list[float] = self.score_pairs(text_pairs).scores.tolist()
         return scores

@@ -145,6 +145,7 @@ class PooledEmbeddings(ServedModel, Embeddings):
             InvalidArgumentError: Not a list of valid texts; nothing has run.
             ScoringError: The model gave NaN or infinity.
             ClosedError: After ``close``.
+            OverloadedError: Too much waits already; nothing has run.
         """
         checked = check_texts(texts)
         with self._progress(len(checked)) as progress:

@@ -133,10 +133,8 @@ class Worker:
 
     def _main(self) -> None:
         backend = self._backend
-        if backend is None:
+        if backend is None or not self._started(backend):
             return
-        with self.busy:
-            backend.start()
         while self._wait():
             with self.busy:
                 try:
@@ -147,6 +145,19 @@ class Worker:
                     self._fail_all(error)
         self._fail_all(ClosedError("This model was closed before the request was done."))
         self._backend = None
+
+    def _started(self, backend: Backend) -> bool:
+        try:
+            with self.busy:
+                backend.start()
+        except Exception as error:  # noqa: BLE001 - its callers get it; the next request starts a new thread
+            with self._ready:
+                self._thread = None
+                waiting, self._inbox = self._inbox, []
+            for request in waiting:
+                request.fail(error)
+            return False
+        return True
 
     def _wait(self) -> bool:
         with self._ready:

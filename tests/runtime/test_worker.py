@@ -177,6 +177,22 @@ def test_a_progress_callback_that_raises_fails_only_its_request(worker: Worker) 
     assert values(worker.submit(["b"])) == [1]
 
 
+def test_a_backend_that_cannot_start_fails_its_callers_and_may_start_later(
+    worker: Worker, backend: WordBackend
+) -> None:
+    start = backend.start
+
+    def fail() -> None:
+        raise RuntimeError("no such device")
+
+    backend.start = fail  # type: ignore[method-assign]
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="no such device"):
+            worker.submit(["a"]).result(timeout=5)
+    backend.start = start  # type: ignore[method-assign]
+    assert values(worker.submit(["a b"])) == [2]
+
+
 def test_close_fails_what_waits_and_refuses_more(backend: WordBackend) -> None:
     worker = Worker(backend, budget=16, max_rows=4)
     backend.hold()
