@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from langchain_rerank_retriever.store import FaissStore, snapshots, upkeep
+from langchain_rerank_retriever.store import FaissStore, indexing, snapshots, upkeep
 
 from .helpers import FastEmbeddings, content, stored_vectors, unit
 
@@ -92,8 +92,9 @@ def perform(store: FaissStore, call: tuple[str, Any], copy_folder: Path) -> Fais
 
 
 def often() -> None:
-    """Have a snapshot written after every change."""
+    """Have a snapshot written after every change, and graphs of small stores."""
     snapshots.MIN_ROWS, snapshots.DRIFT, upkeep.QUIET = 1, 0.0, 0.0
+    indexing.GRAPH_ROWS = 100
 
 
 def child(folder: Path, copy_folder: Path, series: Series, seed: int, batch: int, report: int) -> None:
@@ -179,6 +180,7 @@ def run(
     batch: int,
     seconds: float,
     seed: int,
+    index: str,
     folder: Path,
     say: Callable[[str], object],
 ) -> dict[str, int]:
@@ -190,7 +192,7 @@ def run(
     rng = random.Random(seed)
     store_folder, copy_folder = folder / "store", folder / "copy"
     series = Series()
-    with FaissStore(FastEmbeddings(), path=store_folder) as store:
+    with FaissStore(FastEmbeddings(), path=store_folder, index=index) as store:
         first = {f"first-{i}": series._document(rng) for i in range(documents)}
         texts = [text for text, _ in first.values()]
         vectors = np.array([FastEmbeddings().vector(text) for text in texts])
@@ -239,6 +241,7 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=0.5)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--index", default="flat")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         counts = run(**vars(options), folder=Path(folder), say=lambda line: sys.stderr.write(f"{line}\n"))

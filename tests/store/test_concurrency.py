@@ -5,6 +5,7 @@ import os
 import random
 import select
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -14,15 +15,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from langchain_rerank_retriever.store import FaissStore
+from langchain_rerank_retriever.store import FaissStore, indexing, snapshots, upkeep
 
 from .helpers import FastEmbeddings
 
 
-@pytest.mark.parametrize("in_memory", [True, False])
-def test_every_answer_shows_one_state(tmp_path: Path, in_memory: bool) -> None:
+def keep_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a snapshot written, and mapped, and a graph built all the time."""
+    monkeypatch.setattr(snapshots, "MIN_ROWS", 1)
+    monkeypatch.setattr(snapshots, "DRIFT", 0.0)
+    monkeypatch.setattr(snapshots, "MAPPED_BYTES", 1)
+    monkeypatch.setattr(upkeep, "QUIET", 0.0)
+    monkeypatch.setattr(indexing, "GRAPH_ROWS", 2)
+
+
+@pytest.mark.parametrize("kind", ["in memory", "in a folder", "busy"])
+def test_every_answer_shows_one_state(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Writers keep pairs of documents that agree; a reader that sees half a pair has seen two states."""
-    store = FaissStore(FastEmbeddings(), path=None if in_memory else tmp_path / "s")
+    if kind == "busy":
+        keep_busy(monkeypatch)
+    index = "hnsw" if kind == "busy" else None
+    store = FaissStore(FastEmbeddings(), path=None if kind == "in memory" else tmp_path / "s", index=index)
     versions = [0] * 6
 
     def write_pair(pair: int, version: int) -> None:
@@ -93,6 +106,8 @@ def test_every_answer_shows_one_state(tmp_path: Path, in_memory: bool) -> None:
     assert problems == []
     assert sum(finished.values()) > 20
     assert store.verify(deep=True).ok
+    if kind == "busy":
+        assert store.wait_until_ready(60).snapshot is not None
 
 
 def in_fork(action: Callable[[], object]) -> None:
@@ -161,9 +176,13 @@ def add_many(folder: Path, name: str, count: int) -> None:
                 sys.exit(1)
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_processes_on_one_folder_lose_nothing(tmp_path: Path, method: str) -> None:
-    context = multiprocessing.get_context(method)
+@pytest.mark.parametrize("method", ["fork", "spawn", "busy"])
+def test_processes_on_one_folder_lose_nothing(
+    tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if method == "busy":
+        keep_busy(monkeypatch)
+    context = multiprocessing.get_context("spawn" if method == "spawn" else "fork")
     processes = [context.Process(target=add_many, args=(tmp_path / "s", name, 100)) for name in "ab"]
     for process in processes:
         process.start()
@@ -222,3 +241,43 @@ def test_two_first_writers_agree_on_one_model(tmp_path: Path) -> None:
         thread.join()
     assert sorted(outcomes) == ["ModelMismatchError", "added"]
     assert len(stores[0]) == 1
+
+
+def test_a_fork_while_a_graph_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "QUIET", 0.0)
+    monkeypatch.setattr(indexing, "GRAPH_ROWS", 2)
+    vectors = np.random.default_rng(0).standard_normal((8_000, 64))
+    with FaissStore(FastEmbeddings(64), path=tmp_path / "s", index="hnsw") as store:
+        store.add_embeddings([f"t{i}" for i in range(8_000)], vectors)
+        assert store.index_info.busy
+
+        def child() -> None:
+            assert store.similarity_search_by_vector(vectors[7], k=1)[0].page_content == "t7"
+            store.add_texts(["from a child"])
+            store.close()
+
+        in_fork(child)
+        assert store.wait_until_ready(120).kind == "hnsw"
+        assert store.similarity_search_by_vector(vectors[7], k=1)[0].page_content == "t7"
+        in_fork(child)
+        assert len(store) == 8_002
+
+
+def test_a_process_that_ends_while_a_graph_is_built(tmp_path: Path) -> None:
+    program = (
+        "import sys, numpy as np\n"
+        "from langchain_rerank_retriever.store import FaissStore, upkeep\n"
+        "from tests.store.helpers import FastEmbeddings\n"
+        "upkeep.QUIET = 0.0\n"
+        "store = FaissStore(FastEmbeddings(64), path=sys.argv[1], index='hnsw')\n"
+        "store.add_embeddings([f't{i}' for i in range(30_000)], np.random.default_rng(0).random((30_000, 64)))\n"
+        "print(store.index_info.busy)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "s")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")

@@ -4,13 +4,14 @@ import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from langchain_rerank_retriever.store import FaissStore
+from langchain_rerank_retriever.store import FaissStore, indexing, snapshots, upkeep
 from tests.conftest import HashEmbeddings
 
 from .helpers import content, ranking, stored_vectors
@@ -28,9 +29,12 @@ class StoreMachine(RuleBasedStateMachine):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
         self.embeddings = HashEmbeddings(8)
-        self.store = FaissStore(self.embeddings, path=self.folder / "store")
+        self.store = self.opened()
         self.model: dict[str, tuple[str, dict[str, Any]]] = {}
         self.vectors: dict[str, np.ndarray] = {}
+
+    def opened(self) -> FaissStore:
+        return FaissStore(self.embeddings, path=self.folder / "store")
 
     @rule(names=names, data=st.data())
     def add(self, names: list[str], data: st.DataObject) -> None:
@@ -58,7 +62,7 @@ class StoreMachine(RuleBasedStateMachine):
         query = self.embeddings.embed_query("red fox")
         answers = self.store.similarity_search_with_score_by_vector(query, k=20)
         self.store.close()
-        self.store = FaissStore(self.embeddings, path=self.folder / "store")
+        self.store = self.opened()
         after = stored_vectors(self.store)
         assert before.keys() == after.keys()
         assert all(np.array_equal(before[name], after[name]) for name in before)
@@ -123,3 +127,38 @@ TestStore = StoreMachine.TestCase
 TestStore.settings = settings(
     max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
+
+
+class BusyStoreMachine(StoreMachine):
+    """The same with a snapshot and a graph after every change, mapped. Graphs over so few rows find every one."""
+
+    def __init__(self) -> None:
+        self.patches = [
+            patch.object(snapshots, "MIN_ROWS", 1),
+            patch.object(snapshots, "DRIFT", 0.0),
+            patch.object(indexing, "GRAPH_ROWS", 2),
+            patch.object(upkeep, "QUIET", 0.0),
+        ]
+        for each in self.patches:
+            each.start()
+        super().__init__()
+
+    def opened(self) -> FaissStore:
+        return FaissStore(self.embeddings, path=self.folder / "store", index="hnsw", memory_map=True)
+
+    @rule()
+    def settle(self) -> None:
+        info = self.store.wait_until_ready(60)
+        assert not info.busy
+        if len(self.model) > 2:
+            assert info.kind == "hnsw"
+            assert info.mapped
+
+    def teardown(self) -> None:
+        super().teardown()
+        for each in self.patches:
+            each.stop()
+
+
+TestBusyStore = BusyStoreMachine.TestCase
+TestBusyStore.settings = settings(TestStore.settings, max_examples=15)
