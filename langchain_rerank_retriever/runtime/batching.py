@@ -5,8 +5,9 @@ from itertools import accumulate
 
 import numpy as np
 
-#: What a forward pass costs beside its tokens, as a share of the budget. A model of six layers spends as much on one as
-#: on 50 to 100 tokens on a CPU, where the budget is 4096; a GPU, whose budget is larger, some thousands.
+#: What a forward pass costs beside its tokens, as a share of the budget. On a CPU, where budgets are 500 to 4000
+#: tokens, a model of six layers spends as much on a pass as on 50 to 100 of them; on a GPU, whose budget is larger,
+#: some thousands.
 PASS_SHARE = 1 / 16
 
 
