@@ -17,7 +17,7 @@ TEXTS = 128
 _MODULES = (
     "argparse", "ast", "collections", "configparser", "csv", "datetime", "decimal", "difflib", "email.message",
     "fractions", "heapq", "inspect", "ipaddress", "json", "logging", "mailbox", "pathlib", "random", "shutil",
-    "statistics", "string", "tarfile", "textwrap", "threading", "tokenize", "turtle", "unittest", "zipfile",
+    "statistics", "string", "subprocess", "tarfile", "textwrap", "threading", "tokenize", "unittest", "zipfile",
 )  # fmt: skip
 
 

@@ -8,16 +8,18 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
-from langchain_rerank_retriever.errors import InvalidArgumentError, ModelLoadError
-from langchain_rerank_retriever.runtime import derived, openvino_model
-from langchain_rerank_retriever.runtime.backend import Backend
+from langchain_rerank_retriever.errors import InvalidArgumentError, ModelLoadError, ScoringError
+from langchain_rerank_retriever.runtime import derived, openvino_library
+from langchain_rerank_retriever.runtime.backend import Backend, Row
 from langchain_rerank_retriever.runtime.clock import Clock
-from langchain_rerank_retriever.runtime.compiled import Compiler, Quantisation, Source
+from langchain_rerank_retriever.runtime.compiled import Built, Compiler, Quantisation, Source
 from langchain_rerank_retriever.runtime.machine import cores, processor
+from langchain_rerank_retriever.runtime.openvino_backend import OpenVINOBackend
 from langchain_rerank_retriever.runtime.openvino_model import Compilation
 from langchain_rerank_retriever.runtime.select import WORTHWHILE, Placement, choose_device, choose_dtype
 
@@ -114,14 +116,14 @@ def _as_chosen(source: Source, placement: Placement, choice: Choice, device: str
     if choice.backend == "torch":
         return Ready(_torch(source, placement, device, choice.precision), choice, device)
     try:
-        backend, quantisation = Compiler(source).backend(_compilation(choice, placement))
+        built = Compiler(source).backend(_compilation(choice, placement))
     except ModelLoadError as error:
         if placement.wants_openvino:
             raise
         # Chosen for another model of the same shape, which could be converted.
         logger.warning("%s It runs on torch.", error)
         return make_ready(source, placement.on_torch())
-    return Ready(backend, choice, device, quantisation)
+    return Ready(built.backend, choice, device, built.quantisation)
 
 
 def _torch(source: Source, placement: Placement, device: str, precision: str) -> Backend:
@@ -145,7 +147,7 @@ def _description(source: Source, placement: Placement) -> dict[str, Any]:
     from torch import __version__ as torch_version
 
     config = getattr(source.model.transformers_model, "config", None)
-    installed = openvino_model.is_installed() and placement.backend != "torch"
+    installed = openvino_library.is_installed() and placement.backend != "torch"
     return {
         "choice": sorted((name, list(tensor.shape)) for name, tensor in source.model.state_dict().items()),
         "modules": [type(module).__name__ for module in source.model.children()],
@@ -154,7 +156,7 @@ def _description(source: Source, placement: Placement) -> dict[str, Any]:
         "asked": [placement.backend, placement.precision, placement.threads],
         "processor": processor(),
         "torch": torch_version,
-        "openvino": openvino_model.version() if installed else None,
+        "openvino": openvino_library.version() if installed else None,
     }
 
 
@@ -176,8 +178,8 @@ def _measured(source: Source, placement: Placement, device: str, clock: Clock) -
         found.append(Ready(backend, Choice("torch", precision, 1, 0, {}), device))
     best = _faster(source, found, clock)
     backend, choice = best.backend, best.choice
-    if choice.backend == "openvino":
-        compiler.keep(_compilation(choice, placement))
+    if isinstance(backend, OpenVINOBackend):
+        compiler.keep(Built(backend, best.quantisation), _compilation(choice, placement))
     backend.start()
     return replace(best, choice=replace(choice, budget=_budget(source, clock, backend)))
 
@@ -188,9 +190,9 @@ def _compilation(choice: Choice, placement: Placement) -> Compilation:
 
 def may_take_openvino(placement: Placement) -> bool:
     """Whether OpenVINO is to be compared, though nobody asked for it by name."""
-    if placement.backend != "auto" or not openvino_model.is_installed():
+    if placement.backend != "auto" or not openvino_library.is_installed():
         return False
-    return placement.precision == "auto" or placement.precision in openvino_model.capabilities()
+    return placement.precision == "auto" or placement.precision in openvino_library.capabilities()
 
 
 def _best_of_openvino(source: Source, compiler: Compiler, placement: Placement, clock: Clock) -> Ready:
@@ -198,23 +200,25 @@ def _best_of_openvino(source: Source, compiler: Compiler, placement: Placement, 
     plain = Compilation("", placement.precision == "int8", 1, placement.threads)
     types = {name: replace(plain, precision=name) for name in _openvino_precisions(placement)}
     made = {name: compiler.candidate(compilation) for name, compilation in types.items()}
-    times = _times(source, clock, {name: backend for name, (backend, _) in made.items()})
+    times = _times(source, clock, {name: built.backend for name, built in made.items()})
     # A number type with fewer digits has to be worth it.
     precision = min(times, key=lambda name: times[name] * (WORTHWHILE if name != "float32" else 1))
-    (backend, quantisation), streams = made[precision], 1
+    best, streams = made.pop(precision), 1
+    # Large models are large; those that were too slow go before more are made.
+    made.clear()
     if cores() > 1:
         several = max(2, cores() // CORES_A_STREAM)
-        other, _ = compiler.candidate(replace(types[precision], streams=several))
-        compared = _times(source, clock, {"1": backend, str(several): other})
+        other = compiler.candidate(replace(types[precision], streams=several))
+        compared = _times(source, clock, {"1": best.backend, str(several): other.backend})
         times |= {f"{count} streams": cost for count, cost in compared.items()}
         if compared[str(several)] * STREAMS_WORTHWHILE < compared["1"]:
-            streams, backend = several, other
+            streams, best = several, other
     why = {f"openvino {name}": cost for name, cost in times.items()}
-    return Ready(backend, Choice("openvino", precision, streams, 0, why), "cpu", quantisation)
+    return Ready(best.backend, Choice("openvino", precision, streams, 0, why), "cpu", best.quantisation)
 
 
 def _openvino_precisions(placement: Placement) -> list[str]:
-    able = openvino_model.capabilities()
+    able = openvino_library.capabilities()
     if placement.precision in ("auto", "int8"):
         return [name for name in ("float32", "bfloat16", "float16") if name in able]
     if placement.precision in able:
@@ -246,7 +250,9 @@ def _times(source: Source, clock: Clock, backends: Mapping[str, Backend]) -> dic
     works = [batch] if source.pairs else [batch, query]
     for backend in backends.values():
         backend.start()
-    seconds = [clock.best({name: partial(one.run, work) for name, one in backends.items()}) for work in works]
+    seconds = [
+        clock.best({name: partial(_run, one, work) for name, one in backends.items()}) for work in works
+    ]
     tokens = [sum(row.length for row in work) for work in works]
     return {
         name: 1e6
@@ -255,13 +261,19 @@ def _times(source: Source, clock: Clock, backends: Mapping[str, Backend]) -> dic
     }
 
 
+def _run(backend: Backend, batch: list[Row]) -> None:
+    # Values that are not finite take as long as others. Whoever asks for them is told.
+    with suppress(ScoringError):
+        backend.run(batch)
+
+
 def _budget(source: Source, clock: Clock, backend: Backend) -> int:
     """Return the usual batch, or another where that costs clearly less a token."""
     costs: dict[int, float] = {}
     for count in BATCH_ROWS:
         batch = source.sample(PASSAGE_WORDS, count)
         tokens = sum(row.length for row in batch)
-        seconds = clock.best({"batch": partial(backend.run, batch)})["batch"]
+        seconds = clock.best({"batch": partial(_run, backend, batch)})["batch"]
         costs[count] = seconds / tokens
         if seconds > LONGEST_BATCH:
             break

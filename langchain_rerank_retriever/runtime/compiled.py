@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +16,9 @@ from langchain_rerank_retriever.runtime.batching import pack
 from langchain_rerank_retriever.runtime.calibration import default_calibration
 from langchain_rerank_retriever.runtime.machine import processor
 from langchain_rerank_retriever.runtime.openvino_backend import OpenVINOBackend, arrays
-from langchain_rerank_retriever.runtime.openvino_model import Arrays, Compilation
-from langchain_rerank_retriever.runtime.rows import PreprocessedRows, Rows
+from langchain_rerank_retriever.runtime.openvino_library import version
+from langchain_rerank_retriever.runtime.openvino_model import Arrays, Compilation, Example
+from langchain_rerank_retriever.runtime.rows import PreprocessedRows, Rows, task_of
 
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel
@@ -78,6 +79,14 @@ class Source:
         return self.rows.tokenise([item] * count, kind or self.kinds[-1])
 
 
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A backend around a compiled model, and what int8 cost it where it is quantised."""
+
+    backend: OpenVINOBackend
+    quantisation: Quantisation | None
+
+
 _WORDS = ("water", "house", "number", "paper", "morning", "people", "garden", "music", "river", "stone")
 
 
@@ -86,9 +95,8 @@ class Compiler:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._candidates: dict[Compilation, tuple[Any, Quantisation | None]] = {}
 
-    def backend(self, compilation: Compilation) -> tuple[OpenVINOBackend, Quantisation | None]:
+    def backend(self, compilation: Compilation) -> Built:
         """Return a backend, from the cache where it can be, and keep it there.
 
         Raises:
@@ -96,42 +104,32 @@ class Compiler:
             ModelLoadError: The model cannot be converted.
             InvalidArgumentError: int8 changes its scores too much, or there is nothing to calibrate with.
         """
-        kept = self._kept(compilation)
+        kept = _kept(self._key(compilation), compilation)
         if kept is None:
             made = self.candidate(compilation)
-            self.keep(compilation)
+            self.keep(made, compilation)
             return made
         compiled, quantisation = kept
-        return self._around(compiled, compilation), quantisation
+        return Built(self._around(compiled, compilation), quantisation)
 
-    def candidate(self, compilation: Compilation) -> tuple[OpenVINOBackend, Quantisation | None]:
+    def candidate(self, compilation: Compilation) -> Built:
         """Return a backend to be compared with others; nothing is kept. Raises as `backend` does."""
         if compilation.int8:
             model, quantisation = self._quantised
         else:
             model, quantisation = self._converted, None
         compiled = openvino_model.compile_model(model, compilation)
-        self._candidates[compilation] = compiled, quantisation
-        return self._around(compiled, compilation), quantisation
+        return Built(self._around(compiled, compilation), quantisation)
 
-    def keep(self, compilation: Compilation) -> None:
-        """Put a candidate into the cache and forget the others."""
-        compiled, quantisation = self._candidates[compilation]
-        self._candidates.clear()
-        facts = {} if quantisation is None else {"quantisation": asdict(quantisation)}
-        derived.write(self._key(compilation), facts, openvino_model.export(compiled))
+    def keep(self, built: Built, compilation: Compilation) -> None:
+        """Put what `candidate` returned into the cache."""
+        facts = {} if built.quantisation is None else {"quantisation": asdict(built.quantisation)}
+        derived.write(self._key(compilation), facts, openvino_model.export(built.backend.compiled))
 
     def _around(self, compiled: Any, compilation: Compilation) -> OpenVINOBackend:
-        def load_again() -> Any:
-            kept = self._kept(compilation)
-            if kept is None:
-                raise ModelLoadError(
-                    "The compiled model is not in the cache, so a forked process cannot load it. Load the model in "
-                    "that process, or make the cache folder writable."
-                )
-            return kept[0]
-
         source = self._source
+        # Knows where the compiled model lies and not this object, which holds torch's.
+        load_again = partial(_load_again, self._key(compilation), compilation)
         return OpenVINOBackend(
             compiled, load_again, rows=source.rows, output=source.output, streams=compilation.streams
         )
@@ -142,24 +140,11 @@ class Compiler:
             {
                 "compiled": self._source.fingerprint,
                 "how": asdict(compilation),
-                "openvino": openvino_model.version(),
+                "openvino": version(),
                 "processor": processor(),
                 "calibration": [list(item) if self._source.pairs else item for item in items],
             }
         )
-
-    def _kept(self, compilation: Compilation) -> tuple[Any, Quantisation | None] | None:
-        entry = derived.read(self._key(compilation))
-        if entry is None:
-            return None
-        facts, content = entry
-        try:
-            compiled = openvino_model.load_compiled(content, compilation)
-        except RuntimeError as error:
-            logger.warning("A cached model cannot be loaded (%s); it is compiled again.", error)
-            return None
-        quantisation = facts.get("quantisation")
-        return compiled, None if quantisation is None else Quantisation(**quantisation)
 
     @cached_property
     def _converted(self) -> Any:
@@ -170,11 +155,27 @@ class Compiler:
                 "OpenVINO runs language models with a plain tokenizer, and pooling over all of a text; this model "
                 f"reads its inputs in a way of its own. {openvino_model.FIX}"
             )
-        short, middle, long = (source.sample(words) for words in _COMPARED_TOKENS)
-        # Two of different length, so that padding is compared as well; and what is not traced.
-        batches = [short + middle, short, middle * 3, long]
-        examples = [arrays(source.rows, batch) for batch in batches]
+        examples = [
+            Example(arrays(source.rows, batch), self._by_torch(batch))
+            for kind in source.kinds
+            for batch in self._compared(kind)
+        ]
         return openvino_model.convert(source.model, source.output, examples)
+
+    def _compared(self, kind: str) -> list[list[Row]]:
+        short, middle, long = (self._source.sample(words, kind=kind) for words in _COMPARED_TOKENS)
+        # Two of different length, so that padding is compared as well; and what is not traced.
+        return [short + middle, short, middle * 3, long]
+
+    def _by_torch(self, batch: Sequence[Row]) -> FloatArray:
+        """Return what the model gives as it is, with all that its modules are told about a batch."""
+        import torch
+
+        source = self._source
+        with torch.no_grad():
+            result = source.model(source.rows.collate(batch), **task_of(batch))[source.output]
+        values: FloatArray = result.float().numpy()
+        return values
 
     @cached_property
     def _quantised(self) -> tuple[Any, Quantisation]:
@@ -200,9 +201,36 @@ class Compiler:
     def _values(self, model: Any, inputs: Sequence[Arrays]) -> FloatArray:
         """Return a model's scores, or the cosines between its vectors, in float32 as one row of numbers."""
         compiled = openvino_model.compile_model(model, Compilation("float32"))
-        values: FloatArray = np.concatenate([np.array(compiled(dict(batch))[0]) for batch in inputs])
+        values: FloatArray = np.concatenate(
+            [np.array(compiled(openvino_model.read_by(compiled, batch))[0]) for batch in inputs]
+        )
         if self._source.pairs:
             return values[:, -1] - (values[:, 0] if values.shape[1] == 2 else 0)
         unit = values / np.linalg.norm(values, axis=1, keepdims=True)
         cosines: FloatArray = (unit @ unit.T)[np.triu_indices(len(unit), 1)]
         return cosines
+
+
+def _kept(key: str, compilation: Compilation) -> tuple[Any, Quantisation | None] | None:
+    """Return a compiled model from the cache, None where there is none that can be used."""
+    entry = derived.read(key)
+    if entry is None:
+        return None
+    facts, content = entry
+    try:
+        compiled = openvino_model.load_compiled(content, compilation)
+    except RuntimeError as error:
+        logger.warning("A cached model cannot be loaded (%s); it is compiled again.", error)
+        return None
+    quantisation = facts.get("quantisation")
+    return compiled, None if quantisation is None else Quantisation(**quantisation)
+
+
+def _load_again(key: str, compilation: Compilation) -> Any:
+    kept = _kept(key, compilation)
+    if kept is None:
+        raise ModelLoadError(
+            "The compiled model is not in the cache, so a forked process cannot load it. Load the model in "
+            "that process, or make the cache folder writable."
+        )
+    return kept[0]

@@ -7,7 +7,9 @@ import hashlib
 import json
 import logging
 import os
+import re
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -20,11 +22,17 @@ logger = logging.getLogger(__name__)
 #: Names another place for the cache.
 FOLDER_VARIABLE = "LANGCHAIN_RERANK_CACHE"
 
-#: Bytes of all entries: twenty compiled models of the size of MiniLM, or one of half a billion parameters.
-LARGEST = 2 * 2**30
+#: Bytes of all entries: eighty compiled models of the size of MiniLM, or a bi-encoder and a cross-encoder of the size
+#: of XLM-RoBERTa large and the next version of one of them.
+LARGEST = 8 * 2**30
 
 _MANIFEST = "entry.json"
 _CONTENT = "content.bin"
+#: Names of our folders, so that nothing else is touched where the user's variable names a folder with other things.
+_ENTRY = re.compile(r"[0-9a-f]{32}")
+_SCRATCH = re.compile(r"\.[0-9a-f]{32}\.tmp-")
+#: Seconds after which what a killed process was writing is removed; younger ones may belong to one that is at work.
+_ABANDONED = 24 * 3600
 #: Part of every key: raised when an entry of an older version must not be read any more.
 _FORMAT = 1
 
@@ -52,22 +60,24 @@ def key_of(description: Mapping[str, Any]) -> str:
 def read(key: str) -> tuple[dict[str, Any], bytes] | None:
     """Return an entry's facts and content, None where there is none that is whole.
 
-    A content that is not what was written (a checksum tells) is no entry; the caller makes it again.
+    What is not what was written (a checksum tells) is no entry; the caller makes it again.
     """
     folder = cache_folder() / key
+    if not folder.exists():
+        return None
     try:
         entry = json.loads((folder / _MANIFEST).read_bytes())
         content = (folder / _CONTENT).read_bytes()
         facts, checksum = dict(entry["facts"]), entry["sha256"]
-    except FileNotFoundError:
-        return None
     except (OSError, ValueError, LookupError, TypeError) as error:
-        _damaged(folder, repr(error))
+        _warn(folder, repr(error))
         return None
-    if checksum != hashlib.sha256(content).hexdigest():
-        _damaged(folder, "its content has another checksum")
+    if checksum != _checksum(facts, content):
+        _warn(folder, "its checksum is another")
         return None
-    _touch(folder)
+    # That it was used; where that cannot be written it is only taken for older than it is.
+    with suppress(OSError):
+        os.utime(folder)
     return facts, content
 
 
@@ -80,8 +90,7 @@ def write(key: str, facts: Mapping[str, Any], content: bytes = b"") -> None:
         content: May be large.
     """
     target = cache_folder() / key
-    _make_room(target.parent, len(content))
-    entry = {"facts": dict(facts), "sha256": hashlib.sha256(content).hexdigest()}
+    entry = {"facts": dict(facts), "sha256": _checksum(facts, content)}
     try:
         with scratch_folder(target) as scratch:
             (scratch / _CONTENT).write_bytes(content)
@@ -92,39 +101,49 @@ def write(key: str, facts: Mapping[str, Any], content: bytes = b"") -> None:
         # Renaming onto an entry that another process has just made fails, and that entry serves as well.
         if not target.exists():
             logger.warning("Nothing is kept in the cache folder '%s': %s.", target.parent, error)
-
-
-def _touch(folder: Path) -> None:
-    """Note that an entry was used; where that cannot be written it is only taken for older than it is."""
+        return
+    # Another process may remove what is looked at; there is another time.
     with suppress(OSError):
-        os.utime(folder)
+        _make_room(target)
 
 
-def _make_room(cache: Path, size: int) -> None:
-    """Remove the entries that were not used for longest, until a new one fits below `LARGEST`."""
-    with suppress(OSError):
-        entries = sorted(cache.glob("[0-9a-f]*"), key=lambda folder: folder.stat().st_mtime)
-        sizes = {folder: sum(file.stat().st_size for file in folder.iterdir()) for folder in entries}
-        too_much = sum(sizes.values()) + size - LARGEST
-        for folder in entries:
-            if too_much <= 0:
-                break
+def _checksum(facts: Mapping[str, Any], content: bytes) -> str:
+    digest = hashlib.sha256(json.dumps(dict(facts), sort_keys=True).encode())
+    digest.update(content)
+    return digest.hexdigest()
+
+
+def _make_room(newest: Path) -> None:
+    """Remove what was not used for longest until all is below `LARGEST`; the newest entry stays in any case."""
+    found = []
+    for folder in newest.parent.iterdir():
+        if _SCRATCH.match(folder.name) and time.time() - folder.stat().st_mtime > _ABANDONED:
             _remove(folder)
-            too_much -= sizes[folder]
+        elif _ENTRY.fullmatch(folder.name) and folder != newest:
+            found.append((folder.stat().st_mtime, _size(folder), folder))
+    too_much = _size(newest) + sum(size for _, size, _ in found) - LARGEST
+    for _, size, folder in sorted(found):
+        if too_much <= 0:
+            break
+        _remove(folder)
+        too_much -= size
 
 
-def _damaged(folder: Path, why: str) -> None:
-    """Take an entry out of the way; one that cannot be removed is found damaged the next time, too."""
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.iterdir())
+
+
+def _warn(folder: Path, why: str) -> None:
     logger.warning("The cached entry '%s' is not read: %s. It is made again.", folder, why)
-    _remove(folder)
 
 
 def _remove(folder: Path) -> None:
-    if not folder.exists():
-        return
+    """Remove an entry, file by file and nothing below; one that cannot be removed stays."""
     try:
-        for file in folder.iterdir():
-            file.unlink()
+        for name in (_MANIFEST, _CONTENT):
+            (folder / name).unlink(missing_ok=True)
         folder.rmdir()
+    except FileNotFoundError:
+        return
     except OSError as error:
         logger.debug("'%s' cannot be removed: %s", folder, error)

@@ -3,13 +3,14 @@
 import os
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 
 from langchain_rerank_retriever.protocols import FloatArray
 from langchain_rerank_retriever.runtime.backend import Row
-from langchain_rerank_retriever.runtime.openvino_model import INPUTS, Arrays, result_of
+from langchain_rerank_retriever.runtime.openvino_model import Arrays, read_by, result_of
 from langchain_rerank_retriever.runtime.rows import Rows
 from langchain_rerank_retriever.runtime.values import checked_values, one_logit
 
@@ -36,17 +37,21 @@ class OpenVINOBackend:
         _backends.add(self)
 
     def _open(self, compiled: Any) -> None:
+        self._compiled = compiled
         self._requests = [compiled.create_infer_request() for _ in range(self._streams)]
         self._foreign = False
 
+    @property
+    def compiled(self) -> Any:
+        """What it runs."""
+        return self._compiled
+
     def start(self) -> None:
-        """Load the model again in a forked process."""
-        if self._foreign:
-            self._open(self._load_again())
+        """Do nothing: OpenVINO's threads belong to the compiled model."""
 
     def after_fork(self) -> None:
         """Set what belongs to the parent process aside."""
-        _inherited.append(self._requests)
+        _inherited.append((self._compiled, self._requests))
         self._foreign = True
 
     def tokenise(self, items: Sequence[Any], kind: str) -> list[Row]:
@@ -61,25 +66,34 @@ class OpenVINOBackend:
 
         Raises:
             ScoringError: The model gave NaN, infinity or a wrong count.
+            ModelLoadError: This is a forked process, and the model is not in the cache.
         """
+        if self._foreign:
+            self._open(self._load_again())
         parts = np.array_split(np.arange(len(rows)), min(self._streams, len(rows)))
         batches = [arrays(self._rows, [rows[place] for place in part]) for part in parts]
-        running = list(zip(self._requests, batches))
-        for request, batch in running:
-            # Shared, not copied: `batches` keeps the arrays until all have finished.
-            request.start_async(batch, share_inputs=True)
-        for request, _ in running:
-            request.wait()
-        values = np.concatenate([result_of(request) for request, _ in running])
+        used = self._requests[: len(batches)]
+        # All are waited for, even when one fails, because of what they share.
+        with ExitStack() as running:
+            for request, batch in zip(used, batches, strict=True):
+                # Shared, not copied: `batches` keeps the arrays until all have finished.
+                request.start_async(read_by(self._compiled, batch), share_inputs=True)
+                running.callback(request.wait)
+        values = np.concatenate([result_of(request) for request in used])
         if self._output == "scores":
             values = one_logit(values)
         return checked_values(values, len(rows))
 
 
 def arrays(rows: Rows, batch: Sequence[Row]) -> Arrays:
-    """Pad a batch to what a compiled model reads: int64, shape (batch, tokens), by name."""
+    """Pad a batch to what a model reads: int64, shape (batch, tokens), by name."""
     features = rows.collate(batch)
-    return {name: np.ascontiguousarray(features[name].numpy()) for name in INPUTS if name in features}
+    return {
+        name: np.ascontiguousarray(value.numpy())
+        for name, value in features.items()
+        # The others say something about the batch, such as its modality.
+        if hasattr(value, "numpy")
+    }
 
 
 _backends: weakref.WeakSet[OpenVINOBackend] = weakref.WeakSet()

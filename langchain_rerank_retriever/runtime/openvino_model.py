@@ -1,38 +1,40 @@
 """From a sentence-transformers model to OpenVINO's: converted, checked against torch, compiled.
 
-The package `openvino` is used directly. Its converter reports usage over the network unless told not to; here it
-finds no reporter to load.
+The package `openvino` is used directly.
 """
 
 import io
-import sys
+import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from langchain_rerank_retriever.errors import MissingExtraError, ModelLoadError
+from langchain_rerank_retriever.errors import ModelLoadError
 from langchain_rerank_retriever.protocols import FloatArray
 from langchain_rerank_retriever.runtime.loading import quiet
+from langchain_rerank_retriever.runtime.openvino_library import nncf, no_bars, no_reports, openvino
 
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel
+
+logger = logging.getLogger(__name__)
 
 Arrays = Mapping[str, NDArray[np.int64]]
 
 #: What the language models' forward passes are given; anything else has no place in the converted model.
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
-#: Largest difference between a converted model and torch in float32, for outputs of about 1. Both add up the same
-#: products in another order, which for models of this kind stays below 1e-4; a graph that was traced wrongly, for
+#: Largest difference between a converted model and torch in float32, as a share of the largest value. Both add up the
+#: same products in another order, which for models of this kind stays below 1e-4; a graph that was traced wrongly, for
 #: instance with the length of its example in it, is off by tenths.
 TOLERANCE = 1e-3
+
+FIX = "Use backend='torch', or 'auto', which takes it where OpenVINO cannot be used."
 
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 
@@ -64,62 +66,15 @@ class Compilation:
         return given
 
 
-def is_installed() -> bool:
-    """Whether the extra is there."""
-    return find_spec("openvino") is not None
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A batch, and what torch makes of it in float32: shape (batch, dimension) or (batch, labels)."""
+
+    inputs: Arrays
+    expected: FloatArray
 
 
-def openvino() -> Any:
-    """Import OpenVINO without its usage reports.
-
-    Raises:
-        MissingExtraError: It is not installed.
-    """
-    if not is_installed():
-        raise MissingExtraError("openvino", "openvino")
-    with _no_reports():
-        return import_module("openvino")
-
-
-def nncf() -> Any:
-    """Import NNCF, which quantises, without its usage reports.
-
-    Raises:
-        MissingExtraError: It is not installed.
-    """
-    if find_spec("nncf") is None:
-        raise MissingExtraError("nncf", "openvino")
-    with _no_reports(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return import_module("nncf")
-
-
-@contextmanager
-def _no_reports() -> Iterator[None]:
-    """Keep usage from being reported: by what is imported inside, and by what was imported before.
-
-    Importing OpenVINO sends an event already, unless the user has refused in a file in the home folder. Without the
-    package that sends, both libraries fall back to a stand-in of their own that does nothing.
-    """
-    name = "openvino_telemetry"
-    loaded = sys.modules.get(name)
-    if loaded is None:
-        sys.modules[name] = None  # type: ignore[assignment]  # makes the import fail, as the language defines
-        try:
-            yield
-        finally:
-            sys.modules.pop(name, None)
-        return
-    # Somebody else imported it. What is sent through it from now on goes nowhere.
-    import_module(f"{name}.utils.sender").TelemetrySender.send = _send_nothing
-    yield
-
-
-def _send_nothing(*_: Any, **__: Any) -> None:
-    return None
-
-
-def convert(model: "BaseModel", output: str, examples: Sequence[Arrays]) -> Any:
+def convert(model: "BaseModel", output: str, examples: Sequence[Example]) -> Any:
     """Convert a float32 model that is loaded on the CPU, and check that it computes the same.
 
     Args:
@@ -131,22 +86,36 @@ def convert(model: "BaseModel", output: str, examples: Sequence[Arrays]) -> Any:
         An OpenVINO model with dynamic batch and length, output shape (batch, dimension) or (batch, labels).
 
     Raises:
+        MissingExtraError: OpenVINO is not installed.
         ModelLoadError: It cannot be converted, or computes something else.
     """
-    import torch
-
-    unknown = sorted(set(examples[0]) - set(INPUTS))
+    unknown = sorted(set(examples[0].inputs) - set(INPUTS))
     if unknown:
         raise ModelLoadError(
             f"OpenVINO: the model reads {unknown[0]!r}, expected no more than {INPUTS}. {FIX}"
         )
+    try:
+        return _converted(model, output, examples)
+    except ModelLoadError as error:
+        with _plain_attention(model) as replaced:
+            if not replaced:
+                raise
+            # OpenVINO's fused attention gives NaN where a whole row is masked, as in ModernBERT's padding.
+            logger.debug("Converted once more with attention that is written out: %s", error)
+            return _converted(model, output, examples)
+
+
+def _converted(model: "BaseModel", output: str, examples: Sequence[Example]) -> Any:
+    import torch
+
+    library = openvino()
     wrapped = _wrap(model, output)
-    traced = {name: torch.as_tensor(values) for name, values in examples[0].items()}
+    traced = {name: torch.as_tensor(values) for name, values in examples[0].inputs.items()}
     try:
         # Tracing warns of every condition in the libraries' code; the comparison below is what tells.
-        with quiet(), warnings.catch_warnings(), torch.no_grad(), _no_reports():
+        with no_reports(), quiet(), warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            converted = openvino().convert_model(wrapped, example_input=traced)
+            converted = library.convert_model(wrapped, example_input=traced)
     # Whatever a tracer stumbles over in someone's model.
     except Exception as error:
         reason = str(error).strip().splitlines() or [""]
@@ -154,12 +123,10 @@ def convert(model: "BaseModel", output: str, examples: Sequence[Arrays]) -> Any:
             f"OpenVINO cannot convert this model ({type(error).__name__}: {reason[0]}). {FIX}"
         ) from error
     compiled = compile_model(converted, Compilation("float32"))
+    largest = max(float(np.abs(np.nan_to_num(example.expected)).max()) for example in examples)
     for example in examples:
-        _compare(wrapped, compiled, example)
+        _compare(compiled, example, TOLERANCE * (largest or 1.0))
     return converted
-
-
-FIX = "Use backend='torch', or 'auto', which takes it where OpenVINO cannot be used."
 
 
 def _wrap(model: "BaseModel", output: str) -> Any:
@@ -181,25 +148,55 @@ def _wrap(model: "BaseModel", output: str) -> Any:
     return Wrapped().eval()
 
 
-def _compare(wrapped: Any, compiled: Any, example: Arrays) -> None:
-    import torch
-
-    with torch.no_grad():
-        tensors = {name: torch.as_tensor(values) for name, values in example.items()}
-        expected = wrapped(**tensors).float().numpy()
+@contextmanager
+def _plain_attention(model: "BaseModel") -> Iterator[bool]:
+    """Let a language model compute attention step by step; whether that is another way than before."""
+    language_model = model.transformers_model
+    before = getattr(getattr(language_model, "config", None), "_attn_implementation", None)
+    if language_model is None or before in (None, "eager"):
+        yield False
+        return
     try:
-        got = np.asarray(compiled(dict(example))[0])
+        language_model.set_attn_implementation("eager")
+    except (ValueError, AttributeError):
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        language_model.set_attn_implementation(before)
+
+
+def _compare(compiled: Any, example: Example, tolerance: float) -> None:
+    """Refuse a compiled model that differs from torch; what is NaN in torch has to be NaN here."""
+    expected, shape = example.expected, example.inputs["input_ids"].shape
+    try:
+        got = np.asarray(compiled(read_by(compiled, example.inputs))[0])
     except RuntimeError as error:
         raise ModelLoadError(
-            f"OpenVINO converts this model to one that cannot read {example['input_ids'].shape} tokens "
+            f"OpenVINO converts this model to one that cannot read {shape} tokens "
             f"({str(error).strip().splitlines()[-1]}). {FIX}"
         ) from error
-    off = float(np.abs(got - expected).max() / max(1.0, float(np.abs(expected).max())))
-    if got.shape != expected.shape or not off <= TOLERANCE:
+    if got.shape != expected.shape:
         raise ModelLoadError(
-            f"OpenVINO converts this model to one that computes something else: off by {off:.2g} for "
-            f"{example['input_ids'].shape} tokens, expected at most {TOLERANCE:g}. {FIX}"
+            f"OpenVINO converts this model to one that gives {got.shape} for {shape} tokens, expected "
+            f"{expected.shape}. {FIX}"
         )
+    if not np.allclose(got, expected, rtol=0, atol=tolerance, equal_nan=True):
+        off = float(np.abs(got - expected).max())
+        raise ModelLoadError(
+            f"OpenVINO converts this model to one that computes something else: off by {off:.2g} for {shape} "
+            f"tokens, expected at most {tolerance:.2g}. {FIX}"
+        )
+
+
+def read_by(model: Any, batch: Arrays) -> dict[str, NDArray[np.int64]]:
+    """Return the part of a batch that a converted or compiled model reads.
+
+    A tokenizer may give token types that the language model has no use for.
+    """
+    names = set().union(*(port.get_names() for port in model.inputs))
+    return {name: values for name, values in batch.items() if name in names}
 
 
 def compile_model(model: Any, compilation: Compilation) -> Any:
@@ -227,50 +224,25 @@ def _core() -> Any:
     return openvino().Core()
 
 
-def capabilities() -> frozenset[str]:
-    """Return the number types that OpenVINO computes in here; not which of them are fast."""
-    listed = set(_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
-    names = {"FP32": "float32", "BF16": "bfloat16", "FP16": "float16", "INT8": "int8"}
-    return frozenset(name for key, name in names.items() if key in listed)
-
-
 def quantise(model: Any, calibration: Sequence[Arrays]) -> Any:
     """Quantise weights and activations to int8 by NNCF, which sees what flows through the model on some texts.
 
     Args:
         model: A converted model; it is not changed.
         calibration: Batches of real texts.
+
+    Raises:
+        MissingExtraError: NNCF is not installed.
     """
     library = nncf()
-    with _no_bars(), warnings.catch_warnings():
+    with no_reports(), no_bars(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return library.quantize(
             model.clone(),
-            library.Dataset([dict(batch) for batch in calibration]),
+            library.Dataset([read_by(model, batch) for batch in calibration]),
             model_type=library.ModelType.TRANSFORMER,
             subset_size=len(calibration),
         )
-
-
-@contextmanager
-def _no_bars() -> Iterator[None]:
-    """Keep NNCF's bars and messages off stdout, which is for data."""
-    from rich import get_console
-
-    console, log = get_console(), import_module("nncf.common.logging").nncf_logger
-    quiet_before, level = console.quiet, log.level
-    console.quiet = True
-    log.setLevel("ERROR")
-    try:
-        yield
-    finally:
-        console.quiet = quiet_before
-        log.setLevel(level)
-
-
-def version() -> str:
-    """Return the version of OpenVINO, which decides whether a compiled model can be read."""
-    return str(openvino().get_version())
 
 
 def result_of(request: Any) -> FloatArray:

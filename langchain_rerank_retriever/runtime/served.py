@@ -61,12 +61,14 @@ class ServedModel:
         self._fingerprint = fingerprint(model, self._identity)
         calibration = self._settings["calibration"]
         source = Source(model, rows, output, kinds, self._fingerprint, calibration)
-        self._ready = make_ready(source, placement)
+        ready = make_ready(source, placement)
+        self._choice, self._device, self._quantisation = ready.choice, ready.device, ready.quantisation
+        # The worker alone holds the backend, and lets go of it when it is closed.
         self._worker = Worker(
-            self._ready.backend,
-            budget=self._ready.choice.budget,
+            ready.backend,
+            budget=ready.choice.budget,
             max_rows=placement.batch_size,
-            chunk=CHUNK_ON_CPU if self.device.startswith("cpu") else CHUNK_ON_ACCELERATOR,
+            chunk=CHUNK_ON_CPU if ready.device.startswith("cpu") else CHUNK_ON_ACCELERATOR,
             name=f"{type(self).__name__}-worker",
         )
         # Closes when the last reference goes, and at the interpreter's end, before torch is taken down.
@@ -98,27 +100,27 @@ class ServedModel:
     @property
     def device(self) -> str:
         """Where the model runs, for instance ``"cpu"``."""
-        return self._ready.device
+        return self._device
 
     @property
     def backend(self) -> str:
         """What runs it: ``"torch"`` or ``"openvino"``."""
-        return self._ready.choice.backend
+        return self._choice.backend
 
     @property
     def precision(self) -> str:
         """The number type of the language model, for instance ``"bfloat16"``; ``"int8"`` where it is quantised."""
-        return self._ready.choice.precision if self.quantisation is None else "int8"
+        return self._choice.precision if self.quantisation is None else "int8"
 
     @property
     def choice(self) -> "Choice":
         """How the model runs on this machine, and what was measured to choose that."""
-        return self._ready.choice
+        return self._choice
 
     @property
     def quantisation(self) -> "Quantisation | None":
         """How far int8 is from float32; ``None`` for any other precision."""
-        return self._ready.quantisation
+        return self._quantisation
 
     @property
     def counts(self) -> Counts:
