@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from langchain_core.cross_encoders import BaseCrossEncoder
 from langchain_core.documents import Document
@@ -112,20 +113,42 @@ def test_both_sides_do_the_same_work(with_recipe: Any, bundle: Path) -> None:
     close(retriever)
 
 
-def test_langchains_recipe_finds_the_same(
-    bi_encoder: Path, cross_encoder: Path, documents: list[Document]
-) -> None:
-    """With the real packages, where they are installed."""
+@pytest.fixture
+def real_recipe(bi_encoder: Path, cross_encoder: Path) -> Recipe:
+    """That of the real packages, where they are installed; cuts after 16 tokens."""
     missing = recipe_module.missing_package()
     if missing is not None:
         pytest.skip(f"{missing} is not installed")
-    recipe = load_recipe(bi_encoder, cross_encoder, max_seq_length=64, max_length=64)
-    theirs = recipe.retriever(recipe.index(documents), fetch_k=30, k=5)
-    embeddings = PooledEmbeddings(bi_encoder, max_seq_length=64, precision="float32")
-    scorer = CrossEncoderScorer(cross_encoder, max_length=64, precision="float32")
+    return load_recipe(bi_encoder, cross_encoder, max_seq_length=16, max_length=16)
+
+
+def test_both_sides_compute_the_same(real_recipe: Recipe, bi_encoder: Path, cross_encoder: Path) -> None:
+    """Same weights, same lengths, same normalisation, on texts that are cut and texts that are not."""
+    texts = [
+        "a whale",
+        "a bee lives in the kitchen " * 20,
+        "a bee lives in the kitchen " * 2 + "spider " * 30,
+    ]
+    pairs = [("where is the whale", text) for text in texts]
+    with PooledEmbeddings(bi_encoder, max_seq_length=16, precision="float32") as embeddings:
+        np.testing.assert_allclose(
+            real_recipe.embeddings.embed_documents(texts), embeddings.encode(texts), atol=1e-5
+        )
+    with CrossEncoderScorer(cross_encoder, max_length=16, precision="float32") as scorer:
+        # LangChain gives what the model's own activation, a sigmoid, makes of the logit.
+        probabilities = 1 / (1 + np.exp(-np.array(scorer.score(pairs))))
+    np.testing.assert_allclose(list(real_recipe.cross_encoder.score(pairs)), probabilities, atol=1e-5)
+
+
+def test_both_sides_find_the_same(
+    real_recipe: Recipe, bi_encoder: Path, cross_encoder: Path, documents: list[Document]
+) -> None:
+    theirs = real_recipe.retriever(real_recipe.index(documents), fetch_k=30, k=5)
+    embeddings = PooledEmbeddings(bi_encoder, max_seq_length=16, precision="float32")
+    scorer = CrossEncoderScorer(cross_encoder, max_length=16, precision="float32")
     ours = RerankRetriever.from_documents(documents, embeddings=embeddings, reranker=scorer, fetch_k=30, k=5)
     vectors = embeddings.embed_documents([document.page_content for document in documents])
-    ready = recipe.retriever(recipe.index_vectors(documents, vectors), fetch_k=30, k=5)
+    ready = real_recipe.retriever(real_recipe.index_vectors(documents, vectors), fetch_k=30, k=5)
     for query in ("where is the whale", "a bee in the kitchen"):
         expected = [document.id for document in ours.invoke(query)]
         assert [document.id for document in theirs.invoke(query)] == expected
