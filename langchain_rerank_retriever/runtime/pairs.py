@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 Ids = NDArray[np.int32]
 
-#: A tokenizer without a limit says so by a number of this size.
+#: A tokenizer whose model has no limit names 10**30 as one, and no model reads as many tokens as this.
 NO_LIMIT = 10**9
+#: Cutting is compared at this many tokens, so that comparing is quick whatever the model's own limit is.
+COMPARED_LIMIT = 32
 
 
 class Pair(NamedTuple):
@@ -74,8 +76,8 @@ class Template:
         """Put two texts in."""
         columns = {"input_ids": np.concatenate([self.before, first, self.between, second, self.after])}
         if self.types is not None:
-            ones = [1] * len(self.before), [1] * len(self.between), [1] * len(self.after)
-            counts = [*ones[0], len(first), *ones[1], len(second), *ones[2]]
+            before, between, after = ([1] * len(part) for part in (self.before, self.between, self.after))
+            counts = [*before, len(first), *between, len(second), *after]
             columns["token_type_ids"] = np.repeat(self.types, counts)
         return columns
 
@@ -86,13 +88,15 @@ class PairReader:
     Args:
         tokenizer: A fast one.
         template: Its own.
+        limit: Tokens after which a pair is cut; ``None`` for never.
     """
 
-    def __init__(self, tokenizer: "PreTrainedTokenizerBase", template: Template) -> None:
+    def __init__(
+        self, tokenizer: "PreTrainedTokenizerBase", template: Template, *, limit: int | None
+    ) -> None:
         self._tokenizer: Any = tokenizer
         self._template = template
-        limit = tokenizer.model_max_length
-        self._limit: int | None = int(limit) if limit < NO_LIMIT else None
+        self._limit = limit
         self._cache = TokenCache(self._read)
 
     @classmethod
@@ -101,8 +105,10 @@ class PairReader:
         template = Template.of(tokenizer) if tokenizer.is_fast else None
         if template is None:
             return None
-        reader = cls(tokenizer, template)
-        return reader if reader._agrees() else None
+        limit = tokenizer.model_max_length
+        if not _agrees(tokenizer, cls(tokenizer, template, limit=min(limit, COMPARED_LIMIT))):
+            return None
+        return cls(tokenizer, template, limit=int(limit) if limit < NO_LIMIT else None)
 
     def read(self, pairs: Sequence[tuple[str, str]]) -> list[Pair]:
         """Tokenise pairs, cut like ``truncation="longest_first"`` where the model's length ends."""
@@ -127,30 +133,6 @@ class PairReader:
             for encoding in encodings
         ]
 
-    def _agrees(self) -> bool:
-        """Compare with the tokenizer itself on what could differ."""
-        pairs = [
-            ("a", "b"),
-            ("", ""),
-            ("a", ""),
-            ("", "b"),
-            (" a  b ", "\n"),
-            ("나만의 데이터", "임베딩 모델을 만들기"),
-        ]
-        pairs += [(token, f"x{token} {token}") for token in self._tokenizer.all_special_tokens]
-        if self._limit is not None:
-            # Numbers, so that it shows which end is cut.
-            short, long, longer = (_numbers(count) for count in (3, self._limit + 1, self._limit + 2))
-            pairs += [(short, long), (long, short), (long, longer), (longer, long)]
-        expected = self._tokenizer(
-            *map(list, zip(*pairs, strict=True)), truncation="longest_first", verbose=False
-        )
-        for place, pair in enumerate(self.read(pairs)):
-            same = all(pair.columns[name].tolist() == expected[name][place] for name in pair.columns)
-            if not same or pair.truncated != bool(expected.encodings[place].overflowing):
-                return False
-        return set(expected) - {"attention_mask"} == set(pair.columns)
-
 
 def longest_first(first: int, second: int, room: int) -> tuple[int, int]:
     """Return how many tokens of two texts are kept in so much room: the longer one is cut first.
@@ -166,5 +148,28 @@ def longest_first(first: int, second: int, room: int) -> tuple[int, int]:
     return (longer, shorter) if first > second else (shorter, longer)
 
 
-def _numbers(count: int) -> str:
-    return " ".join(str(number) for number in range(count))
+def _agrees(tokenizer: Any, reader: PairReader) -> bool:
+    """Compare a reader, whose limit is at most `COMPARED_LIMIT`, with the tokenizer itself on what could differ."""
+    # Numbers, so that it shows which end is cut.
+    short, long, longer = (
+        " ".join(map(str, range(count))) for count in (3, COMPARED_LIMIT, COMPARED_LIMIT + 1)
+    )
+    pairs = [
+        *[("a", "b"), ("", ""), ("a", ""), ("", "b"), (" a  b ", "\n"), ("나만의 데이터", "임베딩 모델")],
+        *[(short, long), (long, short), (long, longer), (longer, long)],
+        *[(token, f"x{token} {token}") for token in tokenizer.all_special_tokens],
+    ]
+    expected = tokenizer(
+        [first for first, _ in pairs],
+        [second for _, second in pairs],
+        truncation="longest_first",
+        max_length=min(tokenizer.model_max_length, COMPARED_LIMIT),
+        verbose=False,
+    )
+    if set(expected) - {"attention_mask"} != set(reader.read(pairs[:1])[0].columns):
+        return False
+    for place, pair in enumerate(reader.read(pairs)):
+        same = all(pair.columns[name].tolist() == expected[name][place] for name in pair.columns)
+        if not same or pair.truncated != bool(expected.encodings[place].overflowing):
+            return False
+    return True

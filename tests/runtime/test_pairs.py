@@ -1,5 +1,6 @@
 """Pairs from kept tokens, and padding: exactly what the tokenizers of transformers give."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -160,8 +161,13 @@ def test_the_same_as_the_tokenizer(tokenizer: Any, pairs: list[tuple[str, str]],
     check(tokenizer, pairs)
 
 
-def test_without_a_limit(tokenizer: Any) -> None:
-    tokenizer.model_max_length = 10**30
+@pytest.mark.parametrize("limit", [10**30, 131_072])
+def test_without_a_limit_or_with_a_far_one(tokenizer: Any, limit: int) -> None:
+    tokenizer.model_max_length = limit
+    start = time.thread_time()
+    assert PairReader.of(tokenizer) is not None
+    # Nothing of the limit's length is read to find out.
+    assert time.thread_time() - start < 0.2
     check(tokenizer, [("fox " * 300, "데이터 " * 700), ("", "")])
 
 
