@@ -55,12 +55,17 @@ class Answer(futures.Future[Output]):
     def deliver(self, rows: Sequence[Row], values: FloatArray) -> None:
         """Take the values of some rows, and resolve with the last of them."""
         items = np.array([row.item for row in rows])
+        touched = np.unique(items)
         with self._lock:
             if self._values is None:
                 self._values = np.full((len(self._left), *values.shape[1:]), -np.inf, dtype=np.float32)
-            np.maximum.at(self._values, items, values)
+            if len(touched) == len(items):
+                # The same as below, fifty times as fast for vectors.
+                self._values[items] = np.maximum(self._values[items], values)
+            else:
+                np.maximum.at(self._values, items, values)
             np.subtract.at(self._left, items, 1)
-            self._open -= int(np.count_nonzero(self._left[np.unique(items)] == 0))
+            self._open -= int(np.count_nonzero(self._left[touched] == 0))
             finished = self._open == 0
         if finished:
             self._resolve()
