@@ -153,6 +153,7 @@ def _description(source: Source, placement: Placement) -> dict[str, Any]:
         "modules": [type(module).__name__ for module in source.model.children()],
         "heads": getattr(config, "num_attention_heads", None),
         "length": source.model.max_seq_length,
+        "output": source.output,
         "asked": [placement.backend, placement.precision, placement.threads],
         "processor": processor(),
         "torch": torch_version,
