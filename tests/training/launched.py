@@ -16,7 +16,7 @@ from langchain_rerank_retriever import tune
 from langchain_rerank_retriever.errors import RerankError
 from langchain_rerank_retriever.runtime.loading import load_model
 from langchain_rerank_retriever.training import Recipe, encoder_runs
-from langchain_rerank_retriever.training.fit import bi_encoder
+from langchain_rerank_retriever.training.fit import bi_encoder, cross_encoder
 from langchain_rerank_retriever.training.fit.checkpoint import Checkpoints
 from langchain_rerank_retriever.training.fit.cross_encoder import PassageList, fit_cross_encoder, warm_start
 from langchain_rerank_retriever.training.fit.encoders import take_part
@@ -62,7 +62,7 @@ def run_tune(told: Path, *, end: dict[str, Any] | None = None, pairs: bool = Fal
             recipe=Recipe(**settings.pop("recipe", {})),
             **settings,
         )
-    except (RerankError, RuntimeError, KeyboardInterrupt) as error:
+    except (RerankError, OSError, KeyboardInterrupt) as error:
         (told / f"{RANK}.error").write_text(f"{type(error).__name__}: {error}")
         raise
     queries = [row["query"] for row in about_animals()[:10]]
@@ -89,37 +89,47 @@ def _end_at(rank: int, step: int, how: str) -> None:
     Schedule.on_step_end = ending  # type: ignore[method-assign]
 
 
-def run_fit(start: Path, told: Path, kind: str, batch: int, recipe: dict[str, Any]) -> None:
-    """Train one encoder in all processes, by batches of so many rows together; the main one saves it."""
-    bi_encoder.LEARNING_RATE = 1e-2  # so that rounding is not all there is to compare
+def run_fit(start: Path, told: Path, batch: int, lessons: dict[str, dict[str, Any]]) -> None:
+    """Train encoders in all processes, by batches of so many rows together; the main one saves them.
+
+    Args:
+        start: A bi-encoder.
+        told: Folder for models, and for steps and losses.
+        batch: Rows, or lists, of all processes together.
+        lessons: Name to the recipe, of those whose name begins with "lists" for a cross-encoder.
+    """
     processes = together()
-    if processes.main:
+    if not processes.main:
+        while "train" in (said := processes.same(None)):
+            take_part(Path(said["train"]), processes)
+        return
+    fitted = {}
+    for name, recipe in lessons.items():
         training = Training(
-            folder=told / f"model-{processes.size}",
+            folder=told / name,
             budget=Budget(steps=4),
             seed=3,
-            recipe=Recipe(batch_size=batch // processes.size, **recipe),
+            recipe=Recipe(batch_size=batch // processes.size, **_tuples(recipe)),
             bf16=False,
             together=processes,
         )
         training.folder.mkdir(parents=True)
-        fitted = _fit(start, kind, batch // processes.size, training)
-        (told / f"fitted-{processes.size}.json").write_text(json.dumps([fitted.steps, fitted.loss]))
-        processes.same({})
-        return
-    said = processes.same(None)
-    while "train" in said:
-        take_part(Path(said["train"]), processes)
-        said = processes.same(None)
+        done = _fit(start, name, batch // processes.size, training)
+        fitted[name] = [done.steps, done.loss]
+    (told / "fitted.json").write_text(json.dumps(fitted))
+    processes.same({})
 
 
-def _fit(start: Path, kind: str, batch: int, training: Training) -> Fitted:
+def _tuples(recipe: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in recipe.items()}
+
+
+def _fit(start: Path, name: str, batch: int, training: Training) -> Fitted:
     import torch
     from sentence_transformers import SentenceTransformer
 
-    from langchain_rerank_retriever.training.fit import cross_encoder
-
-    if kind == "bi-encoder":
+    if not name.startswith("lists"):
+        bi_encoder.LEARNING_RATE = 1e-2  # so that rounding is not all there is to compare
         model = load_model(SentenceTransformer, start)
         return bi_encoder.fit_bi_encoder(model, PAIRS, training, query_prompt="query: ")
     cross_encoder.LISTS_PER_STEP = batch

@@ -16,7 +16,8 @@ class Recipe:
     """Choices of a training run; the defaults are what was found best on several data sets.
 
     Attributes:
-        batch_size: Queries of one bi-encoder step; each query's negatives are the passages of the others.
+        batch_size: Queries of one bi-encoder step; each query's negatives are the passages of the others. Where several
+            processes train together, so many of each, and the passages of all.
         mini_batch_size: Compute a step in parts of so many pairs, for batches that memory cannot hold at once
             (GradCache, Gao et al. 2021; sentence-transformers' `CachedMultipleNegativesRankingLoss`); None is at once.
         matryoshka_dims: Leading dimensions that shall be good embeddings by themselves (Kusupati et al. 2022); the
