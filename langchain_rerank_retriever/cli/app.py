@@ -121,7 +121,7 @@ def verify(
 def bench(  # one parameter an option
     bundle: Annotated[
         Path | None,
-        typer.Argument(help="Folder that tune or save_local wrote. [default: the demo's small model]"),
+        typer.Argument(help="Folder that tune or save_local wrote; without one, the demo's small model."),
     ] = None,
     queries: Annotated[int, typer.Option(min=1, help="How many queries to ask, made of its documents.")] = 20,
     rounds: Annotated[int, typer.Option(min=1, help="How often bulk work is repeated.")] = 3,

@@ -103,7 +103,7 @@ def test_both_sides_do_the_same_work(with_recipe: Any, bundle: Path) -> None:
         "pairs": 2,
         "documents": 2,
     }
-    *single, first, second = with_recipe.cross_encoder.calls
+    _, *single, first, second = with_recipe.cross_encoder.calls  # after a query to warm up
     assert [len(pairs) for pairs in single] == [20, 20, 20]
     assert first == second
     assert len(first) == 60
