@@ -43,13 +43,8 @@ check: install ## what can be found without running the code: lint, format, type
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: install ## run every script in examples/benchmarks
-	@set -e; found=no; \
-	for script in examples/benchmarks/*.py; do \
-		[ -e "$$script" ] || continue; \
-		found=yes; echo "== $$script"; $(BIN)/python "$$script" $(ARGS); \
-	done; \
-	if [ $$found = no ]; then echo "There are no benchmarks in examples/benchmarks yet."; fi
+bench: install ## what this machine does in how much time, or a bundle: ARGS=my-bundle
+	$(BIN)/langchain-rerank bench $(ARGS)
 
 docs: ## where the documentation is
 	@echo "There is no built documentation yet. Read README.md, or the docstrings:"
