@@ -67,7 +67,7 @@ def score(
     Raises:
         ScoringError: If there is not one finite number a pair.
     """
-    progress = _Progress(scorer, len(pairs), deadline, stop)
+    progress = _Progress(scorer, len(pairs), deadline, stop, keeps=isinstance(scorer, PairScorer))
     while (part := progress.next_part()) is not None:
         if isinstance(scorer, PairScorer):
             answer = scorer.score_pairs(pairs[part], **progress.limit)
@@ -81,7 +81,7 @@ async def ascore(
     scorer: AsyncPairScorer, pairs: Pairs, *, deadline: float | None = None, stop: StopRule | None = None
 ) -> Scored:
     """Do the same with a scorer that can be awaited."""
-    progress = _Progress(scorer, len(pairs), deadline, stop)
+    progress = _Progress(scorer, len(pairs), deadline, stop, keeps=True)
     while (part := progress.next_part()) is not None:
         answer = await scorer.ascore_pairs(pairs[part], **progress.limit)
         progress.take(part, answer.scores, answer.truncated)
@@ -89,11 +89,21 @@ async def ascore(
 
 
 class _Progress:
-    """How far the scoring of one query's pairs has come."""
+    """How far the scoring of one query's pairs has come.
 
-    def __init__(self, scorer: Any, count: int, deadline: float | None, stop: StopRule | None) -> None:
+    Args:
+        scorer: The cross-encoder.
+        count: How many pairs there are.
+        deadline: As for `score`.
+        stop: As for `score`.
+        keeps: Whether the cross-encoder keeps deadlines by itself.
+    """
+
+    def __init__(
+        self, scorer: Any, count: int, deadline: float | None, stop: StopRule | None, *, keeps: bool
+    ) -> None:
         self._scorer, self._deadline, self._stop = scorer, deadline, stop
-        self._keeps_deadlines = isinstance(scorer, PairScorer | AsyncPairScorer)
+        self._keeps_deadlines = keeps
         self._scores = np.full(count, np.nan)
         self._truncated = np.zeros(count, bool) if self._keeps_deadlines else None
         self._parts = self._divided(count)

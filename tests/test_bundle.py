@@ -1,5 +1,6 @@
 """One folder with everything: there and back, moved, saved again, damaged, killed in the middle."""
 
+import asyncio
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -498,6 +499,22 @@ def test_a_bundle_of_before_there_was_a_setting_opens(fake: tuple[RerankRetrieve
     edit(folder, lambda manifest: manifest["settings"].pop("k"))
     with pytest.raises(FormatError, match="'k'"):
         RerankRetriever.load_local(folder, embeddings=HashEmbeddings(), reranker=Foreign())
+
+
+def test_a_real_model_keeps_the_deadline(retriever: RerankRetriever) -> None:
+    everything = {"k": 5, "score_threshold": -1.0, "early_stop": False}
+    late = retriever.model_copy(update={"timeout": 1e-6})
+    recalled = RerankRetriever(retriever.recall, blend=Blend((), BLEND.fusion), recall_mode="hybrid")
+    expected = [document.id for document in recalled.invoke(QUERIES[0], k=5)]
+    for explanation in (
+        late.explain(QUERIES[0], **everything),  # type: ignore[arg-type]
+        asyncio.run(late.aexplain(QUERIES[0], **everything)),  # type: ignore[arg-type]
+    ):
+        assert explanation.timed_out
+        assert explanation.scored == 0
+        assert [row.document.id for row in explanation.candidates] == expected
+    in_time = retriever.explain(QUERIES[0], **everything)  # type: ignore[arg-type]
+    assert (in_time.timed_out, in_time.scored, in_time.truncated) == (False, 5, 0)
 
 
 @pytest.mark.parametrize("key", ["fingerprint", "max_length", "long_documents"])

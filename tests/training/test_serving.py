@@ -165,9 +165,9 @@ def test_with_every_variant(
         agree(store, scored[name], name, system, Blend((variant,), fusion))
 
 
-@pytest.mark.parametrize("weights", VARIANTS[1:4])
+@pytest.mark.parametrize("weights", [VARIANTS[1], VARIANTS[3]])
 @pytest.mark.parametrize("scaling", get_args(Scaling))
-@pytest.mark.parametrize("margin", [0.0, 1.0, 2.5])
+@pytest.mark.parametrize("margin", [0.0, 1.5])
 def test_early_stops(
     store: FaissStore,
     scored: dict[str, StageTable],
