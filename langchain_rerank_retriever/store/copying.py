@@ -8,7 +8,7 @@ from filelock import FileLock
 from langchain_rerank_retriever import files
 from langchain_rerank_retriever.errors import FormatError, StorageError
 
-from . import changes, rows, schema, snapshots, view_file
+from . import changes, rows, schema, snapshots, view_writing
 from .connections import BUSY_SECONDS, SQLITE_ERRORS, Connections, connect, storage_error
 from .forking import at_work
 from .rows import State
@@ -78,7 +78,7 @@ def _begin_generation(copy: Path, folder: Path, state: State, view: View) -> Non
         connection.execute("UPDATE state SET generation = ?", (generation,))
         same = (copied.generation, copied.space) == (state.generation, state.space)
         if same and len(view) >= snapshots.MIN_ROWS:
-            record = view_file.write(folder, view, space=state.space, generation=generation)
+            record = view_writing.write(folder, view, space=state.space, generation=generation)
             changes.write_record(connection, record)
     finally:
         connection.close()
@@ -92,4 +92,4 @@ def _overwrite(copy: Path, target: Path) -> None:
     finally:
         source.close()
         destination.close()
-    view_file.remove_others(target.parent, record.file if record else None)
+    view_writing.remove_others(target.parent, record.file if record else None)

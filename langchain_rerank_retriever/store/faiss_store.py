@@ -132,16 +132,26 @@ class FaissStore(SearchableStore):
         *,
         read_only: bool = False,
         check_model: bool = True,
+        memory_map: bool | None = None,
+        threads: int | None = None,
     ) -> Self:
         """Open the store in a folder, which must exist.
 
-        Changes go to that folder. No pickle is read, so a foreign folder can at worst hold wrong data.
+        Changes go to that folder. Neither pickle nor a file format of FAISS is read, so a foreign folder can at
+        worst hold wrong data.
         """
         if not schema.is_store(Path(folder)):
             raise StorageError(
                 f"There is no store at {folder}; FaissStore(embeddings, path=...) makes a new one"
             )
-        return cls(embeddings, path=folder, read_only=read_only, check_model=check_model)
+        return cls(
+            embeddings,
+            path=folder,
+            read_only=read_only,
+            check_model=check_model,
+            memory_map=memory_map,
+            threads=threads,
+        )
 
     def save_local(self, folder: str | os.PathLike[str]) -> None:
         """Copy the whole store, as it is at one moment, to a folder.

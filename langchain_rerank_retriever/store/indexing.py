@@ -7,7 +7,7 @@ from .view import View
 
 #: With fewer rows an exact search takes less than a millisecond.
 GRAPH_ROWS = 10_000
-#: ``"auto"`` takes a graph for more vectors than this. An exact search reads them all, which takes one core 15 to 25
+#: ``"auto"`` takes a graph for more vectors than this. An exact search reads them all, which takes one core 10 to 20
 #: ms; below that, embedding the query and re-ranking take longer than anything a graph could save.
 AUTO_BYTES = 256 * 1024 * 1024
 #: A graph is built anew when this share of the rows is not in it, or of its rows is dead: those outside are searched

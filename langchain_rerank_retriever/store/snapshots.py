@@ -9,7 +9,7 @@ from filelock import FileLock, Timeout
 
 from langchain_rerank_retriever.errors import StorageError
 
-from . import changes, rows, view_file
+from . import changes, rows, view_writing
 from .connections import Connections
 from .rows import Record, State
 from .view import View
@@ -160,7 +160,7 @@ class Snapshots:
             raise StorageError(f"No snapshot could be written to {self._folder}: {error}") from error
 
     def _write(self, folder: Path, view: View, space: int) -> bool:
-        record = view_file.write(folder, view, space=space)
+        record = view_writing.write(folder, view, space=space)
         try:
             with self._connections.writing() as connection:
                 state = rows.read_state(connection)
@@ -172,7 +172,7 @@ class Snapshots:
         except BaseException:
             (folder / record.file).unlink(missing_ok=True)
             raise
-        view_file.remove_others(folder, named.file if named else None)
+        view_writing.remove_others(folder, named.file if named else None)
         return current
 
 

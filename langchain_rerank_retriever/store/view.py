@@ -46,7 +46,7 @@ class View:
     def search(
         self, query: FloatArray, k: int, allowed: IntArray | None = None
     ) -> tuple[IntArray, ScoreArray]:
-        """The nearest documents, exactly.
+        """The nearest documents: exactly, but for those that a segment's graph misses; scores are exact always.
 
         Args:
             query: Unit vector, shape ``(d,)``.

@@ -13,10 +13,10 @@ Nothing here is parsed by FAISS, whose readers trust what they read: the arrays 
 
 import hashlib
 import json
+import math
 import mmap
 import os
 import re
-import secrets
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -26,7 +26,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from langchain_rerank_retriever import files
 from langchain_rerank_retriever.protocols import FloatArray
 
 from .graph import Graph, assembled
@@ -34,14 +33,14 @@ from .rows import Record, State
 from .segment import Segment
 from .view import View
 
-_MAGIC = b"\nLCRR view 1\n"
-_TAIL = 8 + len(_MAGIC)
+MAGIC = b"\nLCRR view 1\n"
+_TAIL = 8 + len(MAGIC)
 #: Arrays begin where pages do, on every processor, so that they can be mapped.
-_ALIGNMENT = 65536
+ALIGNMENT = 65536
 #: Small enough that the loss of time is small when checking stops, large enough that Python's part is nothing.
-_BLOCK = 4 * 1024 * 1024
-_GRAPH_NUMBERS = ("entry", "links", "ef", "recall")
-_NAME = re.compile(r"view-[0-9a-f]{16}\.snapshot")
+BLOCK = 4 * 1024 * 1024
+GRAPH_NUMBERS = ("entry", "links", "ef", "recall")
+NAME = re.compile(r"view-[0-9a-f]{16}\.snapshot")
 _TYPES = {"pks": "<i8", "vectors": "<f4", "alive": "|u1", "levels": "<i4", "neighbors": "<i4"}
 
 Array = NDArray[Any]
@@ -51,83 +50,9 @@ class DoubtfulError(Exception):
     """Something about a snapshot is not as it must be; it is not used, and nobody outside sees this."""
 
 
-def new_name() -> str:
-    """A file name that no other snapshot has."""
-    return f"view-{secrets.token_hex(8)}.snapshot"
-
-
-def write(folder: Path, view: View, *, space: int, generation: int | None = None) -> Record:
-    """Write a view to a new file, durably; nothing reads it before the database names it.
-
-    Args:
-        folder: The store's folder.
-        view: What to write.
-        space: The space of its vectors.
-        generation: Under which generation, where the view is to belong to a copy of its database.
-
-    Raises:
-        OSError: It could not be written; no file is left.
-    """
-    name = new_name()
-    scratch = folder / f"{name}.tmp"
-    generation = view.generation if generation is None else generation
-    try:
-        with scratch.open("xb") as stream:
-            digest = _write(stream, view, {"generation": generation, "space": space, "seq": view.seq})
-            stream.flush()
-            os.fsync(stream.fileno())
-        scratch.rename(folder / name)
-        files.sync(folder)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
-    return Record(name, digest, generation, space, view.seq)
-
-
-def _write(stream: Any, view: View, about: Mapping[str, object]) -> str:
-    table: list[dict[str, object]] = []
-    for name, array in _arrays(view):
-        stream.write(bytes(-stream.tell() % _ALIGNMENT))
-        offset, hashes = stream.tell(), []
-        whole = np.ascontiguousarray(array, dtype=_type_of(name))
-        data = whole.data.cast("B") if whole.size else memoryview(b"")
-        for start in range(0, len(data), _BLOCK):
-            block = data[start : start + _BLOCK]
-            hashes.append(hashlib.sha256(block).hexdigest())
-            stream.write(block)
-        table.append({"name": name, "shape": array.shape, "offset": offset, "sha256": hashes})
-    graphs = {
-        str(place): {name: getattr(segment.graph, name) for name in _GRAPH_NUMBERS}
-        for place, segment in enumerate(view.segments)
-        if segment.graph is not None
-    }
-    about = {**about, "dimension": view.dimension, "arrays": table, "graphs": graphs}
-    footer = json.dumps(about).encode()
-    stream.write(footer + len(footer).to_bytes(8, "little") + _MAGIC)
-    return hashlib.sha256(footer).hexdigest()
-
-
-def _arrays(view: View) -> Iterator[tuple[str, Array]]:
-    for place, segment in enumerate(view.segments):
-        yield f"{place}/pks", segment.pks
-        yield f"{place}/vectors", segment.vectors
-        if segment.alive is not None:
-            yield f"{place}/alive", segment.alive
-        if segment.graph is not None:
-            yield f"{place}/levels", segment.graph.levels
-            yield f"{place}/neighbors", segment.graph.neighbors
-
-
-def _type_of(name: str) -> str:
+def type_of(name: str) -> str:
+    """The type of an array by its name in the table."""
     return _TYPES[name.split("/")[1]]
-
-
-def remove_others(folder: Path, kept: str | None) -> None:
-    """Remove what earlier snapshots, and writers that were killed, have left; who has one mapped keeps it."""
-    for file in folder.glob("view-*.snapshot*"):
-        name = file.name.removesuffix(".tmp")
-        if _NAME.fullmatch(name) and file.name != kept:
-            file.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +64,7 @@ class _Entry:
 
     @property
     def size(self) -> int:
-        return int(np.prod(self.shape)) * np.dtype(_type_of(self.name)).itemsize
+        return math.prod(self.shape) * np.dtype(type_of(self.name)).itemsize
 
 
 class ViewFile:
@@ -151,7 +76,7 @@ class ViewFile:
         Raises:
             DoubtfulError: It is not there, not a plain file, or not the one that was written.
         """
-        if not _NAME.fullmatch(record.file):
+        if not NAME.fullmatch(record.file):
             raise DoubtfulError(f"{record.file!r} is no name of a snapshot")
         try:
             # A link could lead anywhere.
@@ -160,7 +85,7 @@ class ViewFile:
             raise DoubtfulError(f"it cannot be opened ({error})") from error
         try:
             self._footer = self._checked_footer(record)
-            self._entries = {entry.name: entry for entry in _entries(self._footer)}
+            self._entries = {entry.name: entry for entry in _entries(self._footer, self._end)}
         except (OSError, ValueError, KeyError, TypeError) as error:
             self.close()
             raise DoubtfulError(f"its table cannot be read ({error!r})") from error
@@ -175,7 +100,7 @@ class ViewFile:
         tail = os.pread(self._descriptor, _TAIL, status.st_size - _TAIL)
         length = int.from_bytes(tail[:8], "little")
         self._end = status.st_size - _TAIL - length
-        if tail[8:] != _MAGIC or self._end < 0:
+        if tail[8:] != MAGIC or self._end < 0:
             raise DoubtfulError("its end is missing")
         footer = os.pread(self._descriptor, length, self._end)
         if hashlib.sha256(footer).hexdigest() != record.digest:
@@ -257,20 +182,20 @@ class ViewFile:
         entry = self._entries[name]
         if mapping is None or not entry.size:
             return self._read(entry)
-        count = int(np.prod(entry.shape))
-        flat = np.frombuffer(mapping, dtype=_type_of(name), count=count, offset=entry.offset)
+        count = math.prod(entry.shape)
+        flat = np.frombuffer(mapping, dtype=type_of(name), count=count, offset=entry.offset)
         return flat.reshape(entry.shape)
 
     def _read(self, entry: _Entry) -> Array:
-        array = np.empty(entry.shape, dtype=_type_of(entry.name))
+        array = np.empty(entry.shape, dtype=type_of(entry.name))
         data = array.data.cast("B") if array.size else memoryview(b"")
-        for place, start in enumerate(range(0, entry.size, _BLOCK)):
-            self._read_block(entry, place, data[start : start + _BLOCK])
+        for place, start in enumerate(range(0, entry.size, BLOCK)):
+            self._read_block(entry, place, data[start : start + BLOCK])
         return array
 
     def _read_block(self, entry: _Entry, place: int, block: memoryview) -> None:
         try:
-            length = os.preadv(self._descriptor, [block], entry.offset + place * _BLOCK)
+            length = os.preadv(self._descriptor, [block], entry.offset + place * BLOCK)
         except OSError as error:
             raise DoubtfulError(f"it cannot be read ({error})") from error
         if length != len(block):
@@ -290,16 +215,16 @@ class ViewFile:
         Raises:
             DoubtfulError: A block is damaged.
         """
-        buffer = memoryview(bytearray(_BLOCK))
+        buffer = memoryview(bytearray(BLOCK))
         for entry in self._entries.values():
-            for place, start in enumerate(range(0, entry.size, _BLOCK)):
+            for place, start in enumerate(range(0, entry.size, BLOCK)):
                 if not go_on():
                     return False
-                self._read_block(entry, place, buffer[: min(_BLOCK, entry.size - start)])
+                self._read_block(entry, place, buffer[: min(BLOCK, entry.size - start)])
         return True
 
 
-def _entries(footer: Mapping[str, Any]) -> Iterator[_Entry]:
+def _entries(footer: Mapping[str, Any], limit: int) -> Iterator[_Entry]:
     end = 0
     for item in footer["arrays"]:
         entry = _Entry(
@@ -308,8 +233,10 @@ def _entries(footer: Mapping[str, Any]) -> Iterator[_Entry]:
         if (
             entry.offset < end
             or min(entry.shape, default=-1) < 0
-            or len(entry.hashes) != -(-entry.size // _BLOCK)
+            or len(entry.hashes) != -(-entry.size // BLOCK)
         ):
             raise ValueError(entry.name)
         end = entry.offset + entry.size
+        if end > limit:
+            raise ValueError(entry.name)
         yield entry

@@ -136,6 +136,12 @@ class Views:
         self._replace(view)
 
     def _save(self, _go_on: Callable[[], bool] = lambda: True) -> None:
+        # Another process may have written one, with a graph that we have not.
+        self._take_over()
+        if self._is_save_due():
+            self._write()
+
+    def _write(self) -> None:
         with self._connections.reading() as connection:
             state = rows.read_state(connection)
             view = self.of(connection, state)
@@ -168,7 +174,7 @@ class Views:
             self._rebase(View(view.seq, view.generation, view.dimension, segments, drift=len(whole.pks)))
             # Before others that wait for their turn look whether there is a graph.
             if self._snapshots.writable:
-                self._save()
+                self._write()
 
     def _take_over(self) -> None:
         """Use the snapshot of another process, where there is a newer one than ours."""

@@ -305,6 +305,23 @@ def test_two_stores_on_one_folder_build_one_graph(tmp_path: Path, builds: list[i
     assert builds == [COUNT]
 
 
+def test_a_store_without_a_graph_does_not_write_over_one(
+    tmp_path: Path, builds: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = FaissStore(FastEmbeddings(DIMENSION), path=tmp_path / "s", index="hnsw")
+    monkeypatch.setattr(slow._engine.views.upkeep, "consider", lambda: None)
+    slow.add_embeddings(IDS, VECTORS, ids=IDS)
+    with FaissStore(FastEmbeddings(DIMENSION), path=tmp_path / "s") as quick:
+        assert quick.wait_until_ready(60).kind == "hnsw"
+    slow.delete(IDS[:20])
+    assert slow.index_info.kind == "flat"
+    slow.close()
+    with FaissStore(FastEmbeddings(DIMENSION), path=tmp_path / "s") as store:
+        assert store.index_info.kind == "hnsw"
+        assert recall(store, by_id(IDS[20:])) >= 0.95
+    assert builds == [COUNT]
+
+
 def test_a_read_only_store_builds_nothing(tmp_path: Path, builds: list[int]) -> None:
     filled(tmp_path / "s", index="hnsw").close()
     for file in (tmp_path / "s").glob("*.snapshot"):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from langchain_rerank_retriever.errors import StorageError
-from langchain_rerank_retriever.store import FaissStore, snapshots, upkeep, view_file, views
+from langchain_rerank_retriever.store import FaissStore, snapshots, upkeep, view_file, view_writing, views
 from langchain_rerank_retriever.store.segment import Segment
 from langchain_rerank_retriever.store.view import View
 
@@ -364,7 +364,7 @@ def test_no_space_for_a_snapshot_harms_nothing(
         stream.write(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(view_file, "_write", full)
+    monkeypatch.setattr(view_writing, "_write", full)
     vectors = make(tmp_path / "s")
     assert "No space left" in caplog.text
     assert list((tmp_path / "s").glob("view-*")) == []
@@ -387,7 +387,7 @@ def test_the_file_keeps_every_array_to_the_last_bit(tmp_path: Path) -> None:
             Segment(np.array([1, 3]), first[:2].copy()),
         ),
     )
-    record = view_file.write(tmp_path, view, space=4)
+    record = view_writing.write(tmp_path, view, space=4)
     state: Any = type("State", (), {"dimension": 300})
     for mapped in (True, False):
         with view_file.ViewFile(tmp_path, record) as file:
