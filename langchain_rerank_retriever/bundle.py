@@ -11,9 +11,6 @@ a bundle may be moved. Nothing in it is executable and nothing is unpickled.
 """
 
 import json
-import os
-import re
-import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +19,7 @@ from typing import Any
 from langchain_core.embeddings import Embeddings
 
 from langchain_rerank_retriever.blend import Blend
+from langchain_rerank_retriever.bundle_folder import free_name, is_ours, is_part, sweep
 from langchain_rerank_retriever.bundled_model import SavedModel
 from langchain_rerank_retriever.cross_encoder import CrossEncoderScorer
 from langchain_rerank_retriever.embeddings import PooledEmbeddings
@@ -36,8 +34,6 @@ KIND = "langchain-rerank-retriever bundle"
 #: The retriever's fields that a bundle keeps; and those among them that older bundles lack: they take the default.
 SETTINGS = ("k", "fetch_k", "recall_mode", "score_threshold", "timeout", "collapse", "early_stop")
 NEWER_SETTINGS = frozenset({"collapse", "early_stop"})
-
-_PART = re.compile(r"(bi_encoder|cross_encoder|store)(-[0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +93,8 @@ def save(  # the parts of a bundle
         if isinstance(error, StorageError):
             raise
         raise StorageError(f"The bundle in {target} could not be written: {error}.") from error
-    _sweep(target, manifest)
+    parts = [part for part in manifest.values() if isinstance(part, dict)]
+    sweep(target, {part["folder"] for part in parts if "folder" in part})
 
 
 def load(
@@ -194,18 +191,13 @@ def _earlier(target: Path) -> dict[str, Any] | None:
         return None
     if not target.is_dir():
         raise FormatError(f"{target} is a file; expected a folder for the bundle.")
-    strangers = [entry.name for entry in target.iterdir() if not _ours(entry.name)]
+    strangers = [entry.name for entry in target.iterdir() if not is_ours(entry.name)]
     if strangers:
         raise FormatError(
             f"{target} holds other things ({', '.join(sorted(strangers)[:3])}); "
             "expected a new or empty folder, or an earlier bundle. Choose another folder."
         )
     return None
-
-
-def _ours(name: str) -> bool:
-    # A save that was killed leaves parts and temporary names behind, and may be done again.
-    return bool(_PART.fullmatch(name)) or name.startswith(".")
 
 
 def _check_json(data: dict[str, Any]) -> None:
@@ -217,30 +209,15 @@ def _check_json(data: dict[str, Any]) -> None:
         ) from error
 
 
-def _is_part(target: Path, name: Any) -> bool:
-    """Tell whether a name is that of a part: a plain folder directly in the bundle."""
-    return isinstance(name, str) and bool(_PART.fullmatch(name)) and not (target / name).is_symlink()
-
-
-def _free(target: Path, part: str) -> str:
-    """Find a name that no folder has yet, so that no file of the earlier bundle is touched."""
-    number = 1
-    while True:
-        name = part if number == 1 else f"{part}-{number}"
-        if not os.path.lexists(target / name):
-            return name
-        number += 1
-
-
 def _kind(part: Any) -> str:
     return "nothing" if part is None else f"{type(part).__module__}.{type(part).__qualname__}"
 
 
 def _save_store(target: Path, store: FaissStore) -> dict[str, Any]:
     path = None if store.path is None else store.path.resolve()
-    if path is not None and path.parent == target and _is_part(target, path.name):
+    if path is not None and path.parent == target and is_part(target, path.name):
         return {"folder": path.name}
-    name = _free(target, "store")
+    name = free_name(target, "store")
     store.save_local(target / name)
     return {"folder": name}
 
@@ -251,9 +228,9 @@ def _save_model(
     saved = SavedModel.of(model).to_dict()
     if isinstance(kept, dict) and kept.get("fingerprint") == model.fingerprint:
         name = kept.get("folder")
-        if _is_part(target, name) and (target / str(name)).is_dir():
+        if is_part(target, name) and (target / str(name)).is_dir():
             return {"folder": name, **saved}
-    name = _free(target, part)
+    name = free_name(target, part)
     model.save(target / name)
     return {"folder": name, **saved}
 
@@ -284,18 +261,6 @@ def _commit(target: Path, manifest: dict[str, Any]) -> None:
     sync(target)
 
 
-def _sweep(target: Path, manifest: dict[str, Any]) -> None:
-    named = {part["folder"] for part in manifest.values() if isinstance(part, dict) and "folder" in part}
-    for entry in target.iterdir():
-        if (
-            entry.is_dir()
-            and not entry.is_symlink()
-            and _PART.fullmatch(entry.name)
-            and entry.name not in named
-        ):
-            shutil.rmtree(entry, ignore_errors=True)
-
-
 # -- loading ---------------------------------------------------------------------------------------------------
 
 
@@ -308,7 +273,7 @@ def _folder_of(source: Path, part: dict[str, Any], argument: str) -> Path:
         )
     name = part["folder"]
     path = source / str(name)
-    if not _is_part(source, name):
+    if not is_part(source, name):
         raise FormatError(
             f"{source / MANIFEST} names {name!r} as a part; expected a plain folder of the bundle."
         )
