@@ -1,7 +1,8 @@
 """The user's own data to better models.
 
 `tune` is the one call: `tuning` checks what it is given, `phases` are its steps in order (`scored` those for scored
-sentence pairs), `run_folder` keeps what is done for a run that goes on after a kill. The rooms behind them:
+sentence pairs), `run_folder` keeps what is done for a run that goes on after a kill. In a launch of several processes
+`following` has the others train with the main one, over the channel of `processes`. The rooms behind them:
 
 * `data`: the user's data, read, checked and split; `weak_pairs` and `generate_queries` make some where there is none.
 * `fit`: data to trained encoders, by a `Recipe`.

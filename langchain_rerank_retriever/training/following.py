@@ -1,11 +1,12 @@
 """What the processes of a launch do in `tune`: the main one leads, the others follow it."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from langchain_rerank_retriever.errors import StorageError
+from langchain_rerank_retriever.errors import LaunchError, StorageError
 from langchain_rerank_retriever.retriever import RerankRetriever
 from langchain_rerank_retriever.training.fit.encoders import take_part
 from langchain_rerank_retriever.training.phases import TuningResult
@@ -14,10 +15,14 @@ from langchain_rerank_retriever.training.progress import without_library_bars
 from langchain_rerank_retriever.training.proof.promote import Decision
 from langchain_rerank_retriever.training.proof.report import SystemReport, TuningReport
 
+logger = logging.getLogger(__name__)
+
 
 @contextmanager
 def leading(together: Together, target: Path) -> Iterator[None]:
     """Within the block the main process works; then the others get their result, or fail as it failed.
+
+    A process that is gone when all is done costs the main one nothing but a warning.
 
     Args:
         together: The processes.
@@ -25,11 +30,14 @@ def leading(together: Together, target: Path) -> Iterator[None]:
     """
     try:
         yield
-        together.same({"result": str(target)})
     except BaseException as error:
         if together.size > 1:
             together.fail(error)
         raise
+    try:
+        together.same({"result": str(target)})
+    except LaunchError:
+        logger.warning("The bundle %s is complete. Another process of this launch had ended before.", target)
 
 
 def follow(together: Together) -> TuningResult:

@@ -85,13 +85,18 @@ def test_the_others_fail_with_the_words_of_the_main_process(wire: deque[torch.Te
     assert not wire
 
 
-def test_an_error_is_not_hidden_by_another_process_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_process_that_is_gone_hides_neither_error_nor_result(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def gone(*_: Any) -> None:
         raise LaunchError("gone")
 
     monkeypatch.setattr(Together, "_broadcast", gone)
     with pytest.raises(DataError, match="row 3"), leading(MAIN, Path("bundle")):
         raise DataError("row 3 has no query")
+    with leading(MAIN, Path("bundle")):
+        pass
+    assert "bundle is complete" in caplog.text
 
 
 def test_an_exchange_that_fails_or_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +222,7 @@ def test_a_job_arrives_as_it_was_sent(wire: deque[torch.Tensor], tmp_path: Path)
     assert (how.kept.folder, how.kept.scratch) == (kept.folder, kept.scratch)
     assert how.together is OTHER
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(LaunchError, match=r"Process 1 cannot read .* on a disk that all machines share"):
+    with pytest.raises(LaunchError, match=r"Process 1 cannot read .* that all machines share"):
         received(folder, OTHER)
 
 

@@ -95,8 +95,9 @@ def received(folder: Path, together: Together) -> tuple[Path, Job, Training]:
         written = json.loads((folder / _JOB).read_text(encoding="utf-8"))
     except OSError as error:
         raise LaunchError(
-            f"Process {together.rank} cannot read {folder}, where the main process keeps its work ({error}). All "
-            "processes need to see the same folders: give an output_dir on a disk that all machines share."
+            f"Process {together.rank} cannot read {folder}, where the main process keeps its work ({error}). Either "
+            "that process has just ended, or this one is on a machine that does not see its disk: give an output_dir "
+            "that all machines share."
         ) from error
     how = written["training"]
     recipe = how["recipe"] | {"matryoshka_dims": tuple(how["recipe"]["matryoshka_dims"])}
