@@ -97,6 +97,11 @@ class Rounds:
     def __iter__(self) -> Iterator[Round]:
         return iter(self._open)
 
+    @property
+    def urgent_next(self) -> bool:
+        """Whether the next batch is an urgent one."""
+        return self._streak < URGENT_STREAK and any(one.urgent for one in self._open)
+
     def add(self, one: Round) -> None:
         """Let a round take part."""
         one.turn = self._clock[one.urgent]
@@ -104,8 +109,8 @@ class Rounds:
 
     def next_round(self) -> Round:
         """Choose a round; there must be one."""
-        prefer_urgent = self._streak < URGENT_STREAK
-        candidates = [one for one in self._open if one.urgent == prefer_urgent] or self._open
+        urgent = self.urgent_next
+        candidates = [one for one in self._open if one.urgent == urgent] or self._open
         chosen = min(candidates, key=lambda one: one.turn + one.next_cost / one.claims)
         self._streak = self._streak + 1 if chosen.urgent else 0
         return chosen

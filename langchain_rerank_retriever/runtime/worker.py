@@ -174,11 +174,14 @@ class Worker:
 
     def _open_rounds(self, backend: Backend) -> None:
         waiting = [request for request in self._unread if request.wanted()]
-        self._unread = []
-        for urgent in (True, False):
-            requests = [request for request in waiting if request.urgent == urgent]
-            if requests:
-                self._open_round(backend, requests)
+        self._unread = [request for request in waiting if not request.urgent]
+        urgent = [request for request in waiting if request.urgent]
+        if urgent:
+            self._open_round(backend, urgent)
+        # Reading a chunk of a bulk job can take as long as a batch; no query waits for that.
+        if self._unread and not self._rounds.urgent_next:
+            bulk, self._unread = self._unread, []
+            self._open_round(backend, bulk)
 
     def _open_round(self, backend: Backend, requests: list[Request]) -> None:
         share = max(1, self._chunk // len(requests))

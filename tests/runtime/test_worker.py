@@ -76,6 +76,23 @@ def test_a_query_goes_ahead_of_a_bulk_job(worker: Worker, backend: WordBackend) 
     assert len(backend.batches) == 11
 
 
+def test_a_query_does_not_wait_until_more_of_a_bulk_job_is_read(worker: Worker, backend: WordBackend) -> None:
+    backend.hold()
+    bulk = worker.submit(["bulk"] * 16)
+    backend.entered.acquire(timeout=5)
+    backend.gate.release()
+    backend.entered.acquire(timeout=5)
+    # The last batch of what was read is running.
+    query = worker.submit(["query"] * 3, urgent=True)
+    backend.gate.release()
+    backend.entered.acquire(timeout=5)
+    assert backend.tokenised == [8, 3]
+    backend.gate.release(100)
+    assert values(query) == [1] * 3
+    assert values(bulk) == [1] * 16
+    assert backend.tokenised == [8, 3, 8]
+
+
 def test_queries_do_not_starve_a_bulk_job(worker: Worker, backend: WordBackend) -> None:
     backend.hold()
     bulk = worker.submit(["bulk"])
