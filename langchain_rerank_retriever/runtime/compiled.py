@@ -188,7 +188,9 @@ class Compiler:
         inputs = [arrays(source.rows, batch) for batch in batches]
         model = openvino_model.quantise(self._converted, inputs)
         exact, coarse = (self._values(one, inputs) for one in (self._converted, model))
-        correlation = float(np.corrcoef(exact, coarse)[0, 1])
+        # NaN for a model that gives the same for all texts, which is refused with the others.
+        with np.errstate(invalid="ignore"):
+            correlation = float(np.corrcoef(exact, coarse)[0, 1])
         if not correlation >= CORRELATION_FLOOR:
             raise InvalidArgumentError(
                 f"precision='int8' changes what this model computes: correlation {correlation:.4f} with float32 on "
