@@ -67,7 +67,8 @@ for precision in ("float32", "int8"):
 REPORT = """
 time.sleep(0.5)
 print("sockets", Counted.made, "names", len(looked_up))
-print("threads", sorted(one.name for one in threading.enumerate() if one is not threading.main_thread()))
+others = {one.name for one in threading.enumerate()} - {"MainThread", "tqdm_monitor"}
+print("threads", sorted(others))
 print("reporter", sys.modules.get("openvino_telemetry"))
 """
 
