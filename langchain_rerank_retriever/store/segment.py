@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 #: half of it). The same holds where more of the rows than this are asked for.
 GRAPH_SHARE = 0.1
 
-#: From so many rows on a segment is merged only where there are so many segments; each costs a search microseconds.
-_LARGE, _MANY = 65_536, 12
+#: Segments of fewer rows are merged with their like at once; a copy of them takes milliseconds.
+_SMALL = 8192
+#: Larger ones are left until there are so many, each of which costs a search some 30 microseconds. Then those that hold
+#: less than this share of all rows become one. So a bulk load copies a row once at most.
+_MANY, _MINOR = 64, 1 / 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,25 +165,27 @@ def scan_batch(vectors: FloatArray, queries: FloatArray, k: int) -> IntArray:
 def merged(segments: list[Segment]) -> list[Segment]:
     """Keep segments few, none mostly dead, and copy each row only a few times for that.
 
-    Small ones are merged until each is at least twice the next; large ones, whose merging takes long and saves next to
-    nothing, only while there are many. One with a graph is left as it is until it is mostly dead.
+    One with a graph is left as it is until it is mostly dead.
     """
     kept: list[Segment] = []
     for segment in segments:
         current = segment
         if 2 * current.count <= len(current.pks):
             current = joined([current])
-        while _belong_together(kept, current):
+        while (
+            current.count < _SMALL and kept and kept[-1].graph is None and kept[-1].count < 2 * current.count
+        ):
             current = joined([kept.pop(), current])
         if current.count:
             kept.append(current)
-    return kept
+    return kept if len(kept) <= _MANY else _minor_ones_joined(kept)
 
 
-def _belong_together(kept: list[Segment], current: Segment) -> bool:
-    if not kept or kept[-1].graph is not None or kept[-1].count >= 2 * current.count:
-        return False
-    return current.count < _LARGE or len(kept) >= _MANY
+def _minor_ones_joined(segments: list[Segment]) -> list[Segment]:
+    limit = _MINOR * sum(segment.count for segment in segments)
+    minor = [segment.graph is None and segment.count < limit for segment in segments]
+    major = [segment for segment, is_minor in zip(segments, minor) if not is_minor]
+    return [*major, joined([segment for segment, is_minor in zip(segments, minor) if is_minor])]
 
 
 def joined(segments: Sequence[Segment]) -> Segment:

@@ -19,17 +19,18 @@ logger = logging.getLogger(__name__)
 
 #: Below this many rows, reading all vectors from SQLite takes less than a tenth of a second.
 MIN_ROWS = 20_000
-#: Another snapshot is due when this share of the rows has changed; following them takes as long as reading them mapped.
-DRIFT = 1 / 16
+#: Another snapshot is due in the background when this share of the rows has changed, so that many small changes do not
+#: have it written again and again; at the end already when a smaller share has, since the next to open must follow it.
+DRIFT, DRIFT_AT_THE_END = 1 / 16, 1 / 64
 #: From this size on, vectors stay on the disk. Reading as much, checked, takes about half a second.
 MAPPED_BYTES = 512 * 1024 * 1024
 LOCK_NAME = "snapshot.lock"
 BUILD_LOCK_NAME = "build.lock"
 
 
-def is_due(view: View) -> bool:
+def is_due(view: View, *, at_the_end: bool = False) -> bool:
     """Whether a store has changed so much since its last snapshot that another is worth its writing."""
-    return view.drift >= max(MIN_ROWS, DRIFT * len(view))
+    return view.drift >= max(MIN_ROWS, (DRIFT_AT_THE_END if at_the_end else DRIFT) * len(view))
 
 
 class Snapshots:

@@ -30,7 +30,7 @@ class View:
         seq: The change of the database that it shows.
         generation: Which line of changes ``seq`` counts; another generation means starting over.
         dimension: Length of a vector, None while the store has none.
-        segments: Large to small; a document lives in one of them.
+        segments: A document lives in one of them.
         drift: How many changes of documents the view has seen since it was last read from, or written to, a snapshot.
     """
 
@@ -72,9 +72,11 @@ class View:
             if all(complete or scores[-1] < limit for _, scores, complete in found):
                 break
             asked *= 2
-        pks = [segment.pks[rows] for segment, (rows, _, _) in zip(self.segments, found)]
+        # Only what can still be among the k best is scored exactly.
+        near = [rows[scores >= limit] for rows, scores, _ in found]
+        pks = [segment.pks[rows] for segment, rows in zip(self.segments, near)]
         exact = [
-            _cosines(segment.vectors[rows], query) for segment, (rows, _, _) in zip(self.segments, found)
+            _cosines(segment.vectors[rows], query) for segment, rows in zip(self.segments, near) if len(rows)
         ]
         return np.concatenate([np.empty(0, np.int64), *pks]), np.concatenate([np.empty(0), *exact])
 

@@ -68,9 +68,9 @@ class Views:
         """End the upkeep, write the snapshot that is due, let go of the view."""
         self.upkeep.close()
         try:
-            if self._is_save_due() and not self._connections.closed:
+            if self._is_save_due(at_the_end=True) and not self._connections.closed:
                 self.check()
-                self._save()
+                self._save(at_the_end=True)
         except (RerankError, MemoryError) as error:
             # The documents are safe; the next to open reads them from the database.
             logger.warning("A store was closed without a snapshot: %s", error)
@@ -124,8 +124,8 @@ class Views:
         enough = len(view) >= 2 * self._refused
         return enough and not self._connections.read_only and is_graph_due(self._setting, view)
 
-    def _is_save_due(self) -> bool:
-        return self._snapshots.writable and is_due(self.current)
+    def _is_save_due(self, *, at_the_end: bool = False) -> bool:
+        return self._snapshots.writable and is_due(self.current, at_the_end=at_the_end)
 
     def check(self, go_on: Callable[[], bool] = lambda: True) -> None:
         """Check what was mapped unchecked, if anything, and make the view anew where it is damaged."""
@@ -135,10 +135,10 @@ class Views:
             view = _rebuilt(connection, rows.read_state(connection))
         self._replace(view)
 
-    def _save(self, _go_on: Callable[[], bool] = lambda: True) -> None:
+    def _save(self, _go_on: Callable[[], bool] = lambda: True, *, at_the_end: bool = False) -> None:
         # Another process may have written one, with a graph that we have not.
         self._take_over()
-        if self._is_save_due():
+        if self._is_save_due(at_the_end=at_the_end):
             self._write()
 
     def _write(self) -> None:
