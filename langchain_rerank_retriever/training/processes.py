@@ -25,8 +25,9 @@ STEP_SECONDS = 600.0
 #: of documents. A process that ends is noticed at once, whatever it is.
 WORK_SECONDS = 48 * 3600.0
 
-#: How long the main process offers its error to the others; some may be in the middle of a step and not listening.
-FAREWELL_SECONDS = 5.0
+#: How long the main process offers its error to the others, which takes those that are listening milliseconds. In the
+#: middle of a step nobody is, and after Ctrl-C the user is waiting.
+FAREWELL_SECONDS = 2.0
 
 #: Pauses between two looks at what is on its way: short at first for what comes with every step, then longer, so that
 #: waiting costs no processor time. In between Ctrl-C is heard.
