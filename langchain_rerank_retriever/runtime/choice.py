@@ -92,7 +92,8 @@ def make_ready(source: Source, placement: Placement) -> Ready:
         ModelLoadError: OpenVINO is asked for and cannot run this model.
         InvalidArgumentError: int8 is asked for and changes its scores too much.
     """
-    device = choose_device(placement.device)
+    # Who asks for OpenVINO asks for the CPU, also where there is a GPU.
+    device = choose_device(placement.device or ("cpu" if placement.wants_openvino else None))
     if not device.startswith("cpu"):
         precision = str(choose_dtype(placement.precision, device)).removeprefix("torch.")
         choice = Choice("torch", precision, 1, ACCELERATOR_BUDGET, {})

@@ -204,6 +204,19 @@ def test_a_gpu_is_not_measured(on: On, monkeypatch: pytest.MonkeyPatch, cache: P
     assert not cache.exists()
 
 
+@pytest.mark.parametrize(
+    ("backend", "precision"), [("openvino", "auto"), ("auto", "int8"), ("openvino", "int8")]
+)
+def test_openvino_asked_for_where_there_is_a_gpu(
+    backend: str, precision: str, on: On, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "choose_device", lambda device: device or "cuda")
+    machine = on(Machine())
+    ready = make_ready(source(), Placement(None, backend, precision, None, None))
+    assert (ready.device, ready.choice.backend) == ("cpu", "openvino")
+    assert machine.built == [Compilation("float32", int8=precision == "int8")]
+
+
 def test_a_model_that_gives_nan_is_timed_like_another(on: On) -> None:
     on(Machine(openvino={"float32": per_token(5)}, gives_nan=True))
     assert make_ready(source(), asked()).choice.backend == "openvino"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from langchain_rerank_retriever import CrossEncoderScorer, PooledEmbeddings
+from langchain_rerank_retriever.runtime import openvino_library
 from tests.runtime import tiny
 from tests.runtime.conftest import Script
 
@@ -152,6 +153,30 @@ def test_streams_side_by_side(tmp_path: Path, speeds: Script, monkeypatch: pytes
         # More rows than streams, as many, fewer.
         for count in (8, 3, 2, 1):
             np.testing.assert_allclose(model.encode(TEXTS[:count]), expected[:count], atol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_fewer_digits(precision: Any, tmp_path: Path) -> None:
+    if precision not in openvino_library.capabilities():
+        pytest.skip(f"this processor has no {precision}")
+    folder = tiny.save_language_model(tmp_path / "model", "bert")
+    expected = reference(folder, normalize=True).encode(TEXTS)
+    with PooledEmbeddings(folder, backend="openvino", precision=precision) as model:
+        got = model.encode(TEXTS)
+        assert model.precision == precision
+    # Eight bits of a number are three digits, and errors add up; none at all would be float32.
+    assert 1e-6 < np.abs(got - expected).max() < 0.03
+    assert (got * expected).sum(axis=1).min() > 0.999
+    assert got.dtype == np.float32
+
+
+def test_threads(tmp_path: Path) -> None:
+    folder = tiny.save_language_model(tmp_path / "model", "bert")
+    for _ in range(2):  # compiled, and from the cache
+        with openvino(folder, threads=1) as model:
+            compiled = model._worker._backend.compiled
+            assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
+            assert compiled.get_property("NUM_STREAMS") == 1
 
 
 # ---------------------------------------------------------------- cross-encoders
