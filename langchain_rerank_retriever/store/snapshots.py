@@ -33,6 +33,10 @@ def is_due(view: View, *, at_the_end: bool = False) -> bool:
     return view.drift >= max(MIN_ROWS, (DRIFT_AT_THE_END if at_the_end else DRIFT) * len(view))
 
 
+class SupersededError(Exception):
+    """Another snapshot has taken the place of the one that a transaction sees; a new transaction sees that one."""
+
+
 class Snapshots:
     """The snapshots in one store's folder."""
 
@@ -46,9 +50,14 @@ class Snapshots:
         self._connections = connections
         self._folder = connections.folder
         self._mapped = mapped
-        self.unchecked: Record | None = None
+        self._unchecked: ViewFile | None = None
         #: What the view was last read from or written to.
         self.used: Record | None = None
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether every block of what is used was checked."""
+        return self._unchecked is None
 
     @property
     def writable(self) -> bool:
@@ -67,6 +76,9 @@ class Snapshots:
         Args:
             state: The store as the caller's transaction sees it.
             record: What the database says about its snapshot.
+
+        Raises:
+            SupersededError: It is not there any more because there is another one.
         """
         if self._folder is None or record is None or state.dimension is None:
             return None
@@ -77,14 +89,38 @@ class Snapshots:
             self.warn(record, "it is newer than the database")
             return None
         try:
-            with ViewFile(self._folder, record) as file:
-                mapped = self.is_mapped(file.rows, state.dimension)
-                view = file.view(state, mapped=mapped)
+            view = self._read(ViewFile(self._folder, record), state)
         except DoubtfulError as error:
+            self._check_place(record)
             self.warn(record, str(error))
             return None
-        self.used, self.unchecked = record, record if mapped else None
+        self.used = record
         return view
+
+    def _read(self, file: ViewFile, state: State) -> View:
+        mapped = self.is_mapped(file.rows, state.dimension or 0)
+        try:
+            view = file.view(state, mapped=mapped)
+        except BaseException:
+            file.close()
+            raise
+        if self._unchecked is not None:
+            self._unchecked.close()
+        self._unchecked = file if mapped else None
+        if not mapped:
+            file.close()
+        return view
+
+    def _check_place(self, record: Record) -> None:
+        with self._connections.reading() as connection:
+            if rows.read_record(connection) != record:
+                raise SupersededError
+
+    def close(self) -> None:
+        """Close what is open; views stay usable."""
+        if self._unchecked is not None:
+            self._unchecked.close()
+            self._unchecked = None
 
     def warn(self, record: Record, reason: str) -> None:
         """Say why a snapshot is not used."""
@@ -97,21 +133,24 @@ class Snapshots:
 
     def check(self, go_on: Callable[[], bool]) -> bool:
         """Check what was mapped unchecked; False, with a warning, where it is damaged."""
-        record = self.unchecked
-        if record is None or self._folder is None:
+        file = self._unchecked
+        if file is None:
             return True
         try:
-            with ViewFile(self._folder, record) as file:
-                if file.check(go_on):
-                    self.unchecked = None
+            finished, right = file.check(go_on), True
         except DoubtfulError as error:
-            self.warn(record, str(error))
-            self.unchecked = None
-            return False
-        return True
+            self.warn(file.record, str(error))
+            finished, right = True, False
+        if finished and self._unchecked is file:
+            self.close()
+        return right
 
     def examined(self, state: State, record: Record | None) -> tuple[View | None, str]:
-        """The view of a snapshot whose every block is checked, for comparison, or what is wrong with it."""
+        """The view of a snapshot whose every block is checked, for comparison, or what is wrong with it.
+
+        Raises:
+            SupersededError: It is not there any more because there is another one.
+        """
         if self._folder is None or record is None or record.generation != state.generation:
             return None, ""
         try:
@@ -119,6 +158,7 @@ class Snapshots:
                 file.check(lambda: True)
                 return file.view(state, mapped=True), ""
         except DoubtfulError as error:
+            self._check_place(record)
             return None, f"The snapshot {record.file} is not used, and may be deleted: {error}"
 
     @contextmanager

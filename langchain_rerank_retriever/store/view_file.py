@@ -76,6 +76,7 @@ class ViewFile:
         Raises:
             DoubtfulError: It is not there, not a plain file, or not the one that was written.
         """
+        self.record = record
         if not NAME.fullmatch(record.file):
             raise DoubtfulError(f"{record.file!r} is no name of a snapshot")
         try:

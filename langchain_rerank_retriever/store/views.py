@@ -1,5 +1,6 @@
 """The view of a store as it changes: made from a snapshot and from the database, published, looked after."""
 
+import contextlib
 import logging
 import sqlite3
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from .graph import build
 from .indexing import IndexInfo, describe, is_graph_due
 from .rows import State
 from .segment import Segment, joined
-from .snapshots import Snapshots, is_due
+from .snapshots import Snapshots, SupersededError, is_due
 from .upkeep import Task, Upkeep
 from .view import View
 
@@ -46,7 +47,7 @@ class Views:
         self.upkeep = Upkeep(self._next_task, lambda: self.current.seq)
 
     def of(self, connection: sqlite3.Connection, state: State) -> View | None:
-        """The view of a state; None where a newer one was published since the transaction began."""
+        """The view of a state; None where the transaction is too old for it, and another must be begun."""
         view = self.current
         if (view.seq, view.generation) == (state.seq, state.generation):
             return view
@@ -54,7 +55,10 @@ class Views:
             view = self.current
             if view.generation == state.generation and view.seq >= state.seq:
                 return view if view.seq == state.seq else None
-            self.current = self._made(connection, state, view)
+            try:
+                self.current = self._made(connection, state, view)
+            except SupersededError:
+                return None
             return self.current
 
     def publish(self, generation: int, change: Change) -> None:
@@ -74,11 +78,15 @@ class Views:
         except (RerankError, MemoryError) as error:
             # The documents are safe; the next to open reads them from the database.
             logger.warning("A store was closed without a snapshot: %s", error)
+        self._snapshots.close()
         self.current = _NONE
 
     def examined(self, connection: sqlite3.Connection, state: State) -> tuple[View | None, str]:
         """The view that the snapshot leads to, every block checked, or what is wrong with the snapshot."""
-        view, problem = self._snapshots.examined(state, rows.read_record(connection))
+        try:
+            view, problem = self._snapshots.examined(state, rows.read_record(connection))
+        except SupersededError:
+            return None, ""
         return (None if view is None else _caught_up(connection, state, view)), problem
 
     def info(self, setting: str, view: View) -> IndexInfo:
@@ -112,7 +120,7 @@ class Views:
         return view
 
     def _next_task(self) -> Task | None:
-        if self._snapshots.unchecked is not None:
+        if not self._snapshots.is_checked:
             return self.check
         if self._is_graph_due():
             return self._build
@@ -185,11 +193,10 @@ class Views:
 
     def _map(self) -> None:
         """Use the snapshot in place of what lies in memory."""
-        with self._connections.reading() as connection:
-            state = rows.read_state(connection)
-            view = self._opened(connection, state)
-        if view is not None:
-            self._replace(view)
+        with self._connections.reading() as connection, contextlib.suppress(SupersededError):
+            view = self._opened(connection, rows.read_state(connection))
+            if view is not None:
+                self._replace(view)
 
     def _rebase(self, view: View) -> None:
         """Publish a view that was made of an earlier one, unless it is of another generation by now."""

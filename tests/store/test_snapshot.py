@@ -418,3 +418,33 @@ def test_answers_are_the_same_to_the_last_bit(tmp_path: Path) -> None:
 @pytest.fixture(autouse=True)
 def warnings_only(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
+
+
+def test_a_snapshot_that_is_replaced_while_it_is_opened(
+    tmp_path: Path, rebuilt: list[int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A reader begins; then a writer replaces the snapshot that the reader's transaction names."""
+    vectors = make(tmp_path / "s")
+    real = snapshots.ViewFile
+    raced: list[str] = []
+
+    def late(folder: Path, record: Any) -> Any:
+        if not raced:
+            raced.append(record.file)
+            names = [f"{record.file} {i}" for i in range(50)]
+            with FaissStore(FastEmbeddings(), path=tmp_path / "s") as writer:
+                writer.add_texts(names, ids=names)
+            vectors.update({name: FastEmbeddings().vector(name) for name in names})
+            assert snapshot_file(tmp_path / "s").name != record.file
+        return real(folder, record)
+
+    monkeypatch.setattr(snapshots, "ViewFile", late)
+    rebuilt.clear()
+    with FaissStore(FastEmbeddings(), path=tmp_path / "s", read_only=True) as store:
+        check(store, vectors)
+        raced.clear()
+        assert store.verify(deep=True).ok
+        assert raced
+        check(store, vectors)
+    assert rebuilt == []
+    assert caplog.text == ""
