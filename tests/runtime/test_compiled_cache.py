@@ -175,6 +175,7 @@ model.close()
 """
 
 
+@pytest.mark.slow  # each process imports all of it
 def test_two_processes_at_once(
     folder: Path, expected: np.ndarray, tmp_path: Path, conversions: list[str]
 ) -> None:

@@ -120,10 +120,7 @@ def test_a_cross_encoder(labels: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # of tracing, done here by hand
-@pytest.mark.parametrize("backend", ["auto", "openvino"])
-def test_too_low_a_correlation(
-    backend: Any, encoder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_low_a_correlation(encoder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def noise(model: Any, calibration: Any) -> Any:
         """Quantise to next to nothing: other weights."""
         from langchain_rerank_retriever.runtime.bi_encoder import BiEncoderSettings, load_bi_encoder
@@ -143,7 +140,7 @@ def test_too_low_a_correlation(
         r"texts, expected at least 0\.99\. Use precision='auto', or give texts like those"
     )
     with pytest.raises(InvalidArgumentError, match=message):
-        PooledEmbeddings(encoder, backend=backend, precision="int8", calibration=texts())
+        PooledEmbeddings(encoder, precision="int8", calibration=texts())
     assert not cache.exists()
 
 
