@@ -18,7 +18,9 @@ import mmap
 import os
 import re
 import stat
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -39,6 +41,7 @@ _TAIL = 8 + len(MAGIC)
 ALIGNMENT = 65536
 #: Small enough that the loss of time is small when checking stops, large enough that Python's part is nothing.
 BLOCK = 4 * 1024 * 1024
+_READERS = 2
 GRAPH_NUMBERS = ("entry", "links", "ef", "recall")
 NAME = re.compile(r"view-[0-9a-f]{16}\.snapshot")
 _TYPES = {"pks": "<i8", "vectors": "<f4", "alive": "|u1", "levels": "<i4", "neighbors": "<i4"}
@@ -190,8 +193,17 @@ class ViewFile:
     def _read(self, entry: _Entry) -> Array:
         array = np.empty(entry.shape, dtype=type_of(entry.name))
         data = array.data.cast("B") if array.size else memoryview(b"")
-        for place, start in enumerate(range(0, entry.size, BLOCK)):
-            self._read_block(entry, place, data[start : start + BLOCK])
+        places = range(len(entry.hashes))
+
+        def read(place: int) -> None:
+            self._read_block(entry, place, data[place * BLOCK : (place + 1) * BLOCK])
+
+        if len(places) == 1:
+            read(0)
+        else:
+            # Reading and hashing leave Python's lock, and take about as long as each other.
+            with ThreadPoolExecutor(_READERS) as pool:
+                deque(pool.map(read, places), maxlen=0)
         return array
 
     def _read_block(self, entry: _Entry, place: int, block: memoryview) -> None:
