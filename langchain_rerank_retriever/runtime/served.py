@@ -3,13 +3,11 @@
 import functools
 import weakref
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from langchain_rerank_retriever.errors import StorageError
-from langchain_rerank_retriever.runtime.backend import Output
 from langchain_rerank_retriever.runtime.counts import Counts
 from langchain_rerank_retriever.runtime.fingerprint import fingerprint
 from langchain_rerank_retriever.runtime.saving import check_free, save_atomically
@@ -73,14 +71,6 @@ class ServedModel:
         )
         # Closes when the last reference goes, and at the interpreter's end, before torch is taken down.
         self._finalizer = weakref.finalize(self, self._worker.close)
-
-    @staticmethod
-    def _wait(future: Future[Output]) -> Output:
-        try:
-            return future.result()
-        finally:
-            # Does nothing to a finished one; after Ctrl-C it drops what has not run yet.
-            future.cancel()
 
     @property
     def model_name(self) -> str:
