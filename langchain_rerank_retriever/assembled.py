@@ -10,17 +10,17 @@ from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 from pydantic import ConfigDict, PrivateAttr, field_validator
 
 from langchain_rerank_retriever import bundle
-from langchain_rerank_retriever.blend import Blend
-from langchain_rerank_retriever.errors import InvalidArgumentError
-from langchain_rerank_retriever.plan import (
+from langchain_rerank_retriever.answering.plan import (
     checked_collapse,
     checked_count,
     checked_flag,
     checked_threshold,
 )
+from langchain_rerank_retriever.answering.rescore import check_reranker
+from langchain_rerank_retriever.blend import Blend
+from langchain_rerank_retriever.errors import InvalidArgumentError
 from langchain_rerank_retriever.protocols import RecallMode
 from langchain_rerank_retriever.recall import source_of
-from langchain_rerank_retriever.rescore import check_reranker
 from langchain_rerank_retriever.store import FaissStore
 
 

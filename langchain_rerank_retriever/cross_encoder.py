@@ -9,15 +9,20 @@ from langchain_core.cross_encoders import BaseCrossEncoder
 
 from langchain_rerank_retriever.errors import InvalidArgumentError
 from langchain_rerank_retriever.protocols import PairScores
-from langchain_rerank_retriever.runtime.answer import Answer
 from langchain_rerank_retriever.runtime.backend import Output
-from langchain_rerank_retriever.runtime.calibration import checked_calibration
-from langchain_rerank_retriever.runtime.loading import resolve_folder
-from langchain_rerank_retriever.runtime.pair_encoder import default_prompt, load_pair_encoder
-from langchain_rerank_retriever.runtime.rows import rows_for
-from langchain_rerank_retriever.runtime.select import BackendName, Placement, Precision, check_positive
+from langchain_rerank_retriever.runtime.choosing.calibration import checked_calibration
+from langchain_rerank_retriever.runtime.choosing.select import (
+    BackendName,
+    Placement,
+    Precision,
+    check_positive,
+)
+from langchain_rerank_retriever.runtime.models.loading import resolve_folder
+from langchain_rerank_retriever.runtime.models.pair_encoder import default_prompt, load_pair_encoder
+from langchain_rerank_retriever.runtime.reading.rows import rows_for
+from langchain_rerank_retriever.runtime.reading.texts import check_pairs
 from langchain_rerank_retriever.runtime.served import ServedModel
-from langchain_rerank_retriever.runtime.texts import check_pairs
+from langchain_rerank_retriever.runtime.serving.answer import Answer
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder

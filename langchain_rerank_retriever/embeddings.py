@@ -12,20 +12,25 @@ from langchain_core.embeddings import Embeddings
 
 from langchain_rerank_retriever.errors import InvalidArgumentError
 from langchain_rerank_retriever.protocols import FloatArray, TextKind
-from langchain_rerank_retriever.runtime.answer import Answer
-from langchain_rerank_retriever.runtime.bi_encoder import (
+from langchain_rerank_retriever.runtime.choosing.calibration import checked_calibration
+from langchain_rerank_retriever.runtime.choosing.select import (
+    BackendName,
+    Placement,
+    Precision,
+    check_positive,
+)
+from langchain_rerank_retriever.runtime.models.bi_encoder import (
     BiEncoderSettings,
     check_pooling,
     load_bi_encoder,
     prompt_of,
 )
-from langchain_rerank_retriever.runtime.calibration import checked_calibration
-from langchain_rerank_retriever.runtime.loading import resolve_folder
-from langchain_rerank_retriever.runtime.request import Progress
-from langchain_rerank_retriever.runtime.rows import rows_for
-from langchain_rerank_retriever.runtime.select import BackendName, Placement, Precision, check_positive
+from langchain_rerank_retriever.runtime.models.loading import resolve_folder
+from langchain_rerank_retriever.runtime.reading.rows import rows_for
+from langchain_rerank_retriever.runtime.reading.texts import check_text, check_texts
 from langchain_rerank_retriever.runtime.served import ServedModel
-from langchain_rerank_retriever.runtime.texts import check_text, check_texts
+from langchain_rerank_retriever.runtime.serving.answer import Answer
+from langchain_rerank_retriever.runtime.serving.request import Progress
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

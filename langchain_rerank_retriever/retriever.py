@@ -9,14 +9,14 @@ from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, Callba
 from langchain_core.documents import Document
 from pydantic import PrivateAttr, ValidationError
 
+from langchain_rerank_retriever.answering.plan import Plan, make_plan
+from langchain_rerank_retriever.answering.ranking import explained, rank, returned_documents
+from langchain_rerank_retriever.answering.rescore import Rescored, arescore, rescore
+from langchain_rerank_retriever.answering.stopping import Stopping, stopping
 from langchain_rerank_retriever.assembled import AssembledRetriever
 from langchain_rerank_retriever.errors import InvalidArgumentError
-from langchain_rerank_retriever.plan import Plan, make_plan
 from langchain_rerank_retriever.protocols import Explanation, RecallMode
-from langchain_rerank_retriever.ranking import explained, rank, returned_documents
 from langchain_rerank_retriever.recall import Candidate, source_of
-from langchain_rerank_retriever.rescore import Rescored, arescore, rescore
-from langchain_rerank_retriever.stopping import Stopping, stopping
 
 
 class RerankRetriever(AssembledRetriever):

@@ -21,7 +21,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def _torch_unless_asked() -> Iterator[pytest.MonkeyPatch]:
     """Let "auto" be torch: compiling each of the tests' many small models would take longer than the tests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("langchain_rerank_retriever.runtime.choice.may_take_openvino", lambda _: False)
+        patch.setattr("langchain_rerank_retriever.runtime.choosing.choice.may_take_openvino", lambda _: False)
         yield patch
 
 
@@ -31,7 +31,7 @@ def openvino_may_be_taken(_torch_unless_asked: pytest.MonkeyPatch) -> Iterator[N
     _torch_unless_asked.undo()
     yield
     _torch_unless_asked.setattr(
-        "langchain_rerank_retriever.runtime.choice.may_take_openvino", lambda _: False
+        "langchain_rerank_retriever.runtime.choosing.choice.may_take_openvino", lambda _: False
     )
 
 

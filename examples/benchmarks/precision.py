@@ -23,7 +23,7 @@ from langchain_rerank_retriever import (
     RerankRetriever,
     evaluate,
 )
-from langchain_rerank_retriever.runtime.select import BackendName, Precision
+from langchain_rerank_retriever.runtime.choosing.select import BackendName, Precision
 
 WAYS: tuple[tuple[BackendName, Precision], ...] = (
     ("torch", "float32"),

@@ -15,7 +15,7 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_rerank_retriever import CrossEncoderScorer, PooledEmbeddings, RerankRetriever
 from langchain_rerank_retriever.benchmark.recipe import Recipe, load_recipe
 from langchain_rerank_retriever.benchmark.stand_in import save_random_cross_encoder
-from langchain_rerank_retriever.runtime.machine import processor
+from langchain_rerank_retriever.runtime.choosing.machine import processor
 
 K = 10
 FETCH_K = 100

@@ -9,7 +9,7 @@ from langchain_rerank_retriever.benchmark.parts import Sample, ask, checked_part
 from langchain_rerank_retriever.benchmark.speed import ModelSpeed, model_speed
 from langchain_rerank_retriever.benchmark.timing import percentiles_ms
 from langchain_rerank_retriever.retriever import RerankRetriever
-from langchain_rerank_retriever.runtime.machine import processor
+from langchain_rerank_retriever.runtime.choosing.machine import processor
 
 Report = Callable[[str], object]
 

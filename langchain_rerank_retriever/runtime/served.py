@@ -8,18 +8,18 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from langchain_rerank_retriever.errors import StorageError
-from langchain_rerank_retriever.runtime.counts import Counts
-from langchain_rerank_retriever.runtime.fingerprint import fingerprint
-from langchain_rerank_retriever.runtime.saving import check_free, save_atomically
-from langchain_rerank_retriever.runtime.select import Placement
-from langchain_rerank_retriever.runtime.worker import Worker
+from langchain_rerank_retriever.runtime.choosing.select import Placement
+from langchain_rerank_retriever.runtime.models.fingerprint import fingerprint
+from langchain_rerank_retriever.runtime.models.saving import check_free, save_atomically
+from langchain_rerank_retriever.runtime.serving.counts import Counts
+from langchain_rerank_retriever.runtime.serving.worker import Worker
 
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel
 
-    from langchain_rerank_retriever.runtime.choice import Choice
-    from langchain_rerank_retriever.runtime.compiled import Quantisation
-    from langchain_rerank_retriever.runtime.rows import Rows
+    from langchain_rerank_retriever.runtime.choosing.choice import Choice
+    from langchain_rerank_retriever.runtime.choosing.compiled import Quantisation
+    from langchain_rerank_retriever.runtime.reading.rows import Rows
 
 #: Inputs tokenised ahead: enough to find rows of like length, little enough not to keep a query waiting.
 CHUNK_ON_CPU = 256
@@ -52,8 +52,8 @@ class ServedModel:
         identity: Mapping[str, Any],
     ) -> None:
         """Take the loaded float32 model over: fingerprint it, find it a backend, and put a worker in front of that."""
-        from langchain_rerank_retriever.runtime.choice import make_ready
-        from langchain_rerank_retriever.runtime.compiled import Source
+        from langchain_rerank_retriever.runtime.choosing.choice import make_ready
+        from langchain_rerank_retriever.runtime.choosing.compiled import Source
 
         self._identity = dict(identity)
         self._fingerprint = fingerprint(model, self._identity)

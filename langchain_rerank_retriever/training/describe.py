@@ -3,7 +3,7 @@
 import logging
 
 from langchain_rerank_retriever.embeddings import PooledEmbeddings
-from langchain_rerank_retriever.runtime.rows import call_tokenizer
+from langchain_rerank_retriever.runtime.reading.rows import call_tokenizer
 from langchain_rerank_retriever.training.data.card import DataCard, data_card
 from langchain_rerank_retriever.training.fit.embedding import TRAIN_TOKENS
 from langchain_rerank_retriever.training.inputs import DEV, TEST, Inputs, part

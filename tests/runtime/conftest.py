@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from langchain_rerank_retriever.runtime.clock import Clock
+from langchain_rerank_retriever.runtime.choosing.clock import Clock
 
 Script = Callable[[Mapping[str, float]], None]
 
@@ -28,5 +28,5 @@ def speeds(monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
         return {name: script.get(name, 1.0) for name in runs}
 
     monkeypatch.setattr(Clock, "best", best)
-    monkeypatch.setattr("langchain_rerank_retriever.runtime.choice.cores", lambda: 1)
+    monkeypatch.setattr("langchain_rerank_retriever.runtime.choosing.choice.cores", lambda: 1)
     return script.update

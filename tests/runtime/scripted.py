@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from langchain_rerank_retriever.errors import ScoringError
-from langchain_rerank_retriever.runtime import choice, clock, openvino_library, select
 from langchain_rerank_retriever.runtime.backend import Row
-from langchain_rerank_retriever.runtime.compiled import Built, Quantisation, Source
-from langchain_rerank_retriever.runtime.openvino_backend import OpenVINOBackend
-from langchain_rerank_retriever.runtime.openvino_model import Compilation
-from langchain_rerank_retriever.runtime.select import Placement
+from langchain_rerank_retriever.runtime.backends import openvino_library
+from langchain_rerank_retriever.runtime.backends.openvino_backend import OpenVINOBackend
+from langchain_rerank_retriever.runtime.backends.openvino_model import Compilation
+from langchain_rerank_retriever.runtime.choosing import choice, clock, select
+from langchain_rerank_retriever.runtime.choosing.compiled import Built, Quantisation, Source
+from langchain_rerank_retriever.runtime.choosing.select import Placement
 
 #: A script for a way of running: seconds of a batch by its rows and tokens.
 Cost = Callable[[int, int], float]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_rerank_retriever.runtime.batching import PASS_SHARE, cost, pack
+from langchain_rerank_retriever.runtime.serving.batching import PASS_SHARE, cost, pack
 
 LENGTHS = st.lists(st.integers(min_value=1, max_value=600), max_size=200)
 

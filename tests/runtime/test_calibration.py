@@ -8,7 +8,11 @@ import pytest
 
 from langchain_rerank_retriever import CrossEncoderScorer, PooledEmbeddings
 from langchain_rerank_retriever.errors import InvalidArgumentError
-from langchain_rerank_retriever.runtime.calibration import TEXTS, checked_calibration, default_calibration
+from langchain_rerank_retriever.runtime.choosing.calibration import (
+    TEXTS,
+    checked_calibration,
+    default_calibration,
+)
 
 
 def test_texts_that_come_with_python() -> None:
@@ -41,7 +45,7 @@ def run(code: str, *options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-CALIBRATE = "from langchain_rerank_retriever.runtime.calibration import default_calibration as d; "
+CALIBRATE = "from langchain_rerank_retriever.runtime.choosing.calibration import default_calibration as d; "
 
 
 def test_no_window_system_is_needed_and_nothing_is_printed() -> None:

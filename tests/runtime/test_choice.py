@@ -11,11 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from langchain_rerank_retriever.errors import InvalidArgumentError, ModelLoadError
-from langchain_rerank_retriever.runtime import choice, derived, openvino_library
-from langchain_rerank_retriever.runtime.choice import Ready, make_ready
-from langchain_rerank_retriever.runtime.compiled import Quantisation, Source
-from langchain_rerank_retriever.runtime.openvino_model import Compilation
-from langchain_rerank_retriever.runtime.select import Placement
+from langchain_rerank_retriever.runtime.backends import openvino_library
+from langchain_rerank_retriever.runtime.backends.openvino_model import Compilation
+from langchain_rerank_retriever.runtime.choosing import choice, derived
+from langchain_rerank_retriever.runtime.choosing.choice import Ready, make_ready
+from langchain_rerank_retriever.runtime.choosing.compiled import Quantisation, Source
+from langchain_rerank_retriever.runtime.choosing.select import Placement
 from tests.runtime.scripted import Cost, FakeOpenVINO, Machine, On, asked, on, per_token, source
 
 __all__ = ["on"]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from langchain_rerank_retriever.runtime import clock
+from langchain_rerank_retriever.runtime.choosing import clock
 
 
 def timed(

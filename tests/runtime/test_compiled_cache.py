@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from langchain_rerank_retriever import PooledEmbeddings
-from langchain_rerank_retriever.runtime import compiled, derived, openvino_model
+from langchain_rerank_retriever.runtime.backends import openvino_model
+from langchain_rerank_retriever.runtime.choosing import compiled, derived
 from tests.runtime import tiny
 from tests.runtime.damage import cut, flip, garble
 

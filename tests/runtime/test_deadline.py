@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_rerank_retriever.errors import ClosedError
-from langchain_rerank_retriever.runtime.answer import Answer
 from langchain_rerank_retriever.runtime.backend import Output, Row
-from langchain_rerank_retriever.runtime.batching import slices
-from langchain_rerank_retriever.runtime.worker import Worker
+from langchain_rerank_retriever.runtime.serving.answer import Answer
+from langchain_rerank_retriever.runtime.serving.batching import slices
+from langchain_rerank_retriever.runtime.serving.worker import Worker
 from tests.runtime.words import WordBackend, texts, values
 
 #: A busy machine may let a thread wait this long before it runs.

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from langchain_rerank_retriever.runtime import derived
+from langchain_rerank_retriever.runtime.choosing import derived
 from tests.runtime.damage import be_another_thing, become_a_folder, cut, flip, garble
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -177,7 +177,7 @@ def test_one_that_cannot_be_replaced(cache: Path, caplog: pytest.LogCaptureFixtu
 
 WRITE = """
 import sys
-from langchain_rerank_retriever.runtime import derived
+from langchain_rerank_retriever.runtime.choosing import derived
 derived.LARGEST = 30_000
 own = int(sys.argv[1])
 for turn in range(60):

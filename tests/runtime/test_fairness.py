@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_rerank_retriever.runtime.backend import Row
-from langchain_rerank_retriever.runtime.worker import Worker
+from langchain_rerank_retriever.runtime.serving.worker import Worker
 
 BATCH = 16
 CHUNK = 256

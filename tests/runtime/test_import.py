@@ -6,7 +6,7 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("module", ["embeddings", "cross_encoder", "reranker", "runtime.worker"])
+@pytest.mark.parametrize("module", ["embeddings", "cross_encoder", "reranker", "runtime.serving.worker"])
 def test_importing_loads_no_torch(module: str) -> None:
     code = (
         f"import sys, threading, langchain_rerank_retriever.{module}\n"

@@ -10,8 +10,9 @@ from scipy import stats
 
 from langchain_rerank_retriever import CrossEncoderScorer, PooledEmbeddings
 from langchain_rerank_retriever.errors import InvalidArgumentError, MissingExtraError
-from langchain_rerank_retriever.runtime import compiled, openvino_library, openvino_model
-from langchain_rerank_retriever.runtime.calibration import TEXTS, default_calibration
+from langchain_rerank_retriever.runtime.backends import openvino_library, openvino_model
+from langchain_rerank_retriever.runtime.choosing import compiled
+from langchain_rerank_retriever.runtime.choosing.calibration import TEXTS, default_calibration
 from tests.runtime import tiny
 
 pytestmark = pytest.mark.usefixtures("cache", "speeds")
@@ -123,7 +124,7 @@ def test_a_cross_encoder(labels: int, tmp_path: Path) -> None:
 def test_too_low_a_correlation(encoder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def noise(model: Any, calibration: Any) -> Any:
         """Quantise to next to nothing: other weights."""
-        from langchain_rerank_retriever.runtime.bi_encoder import BiEncoderSettings, load_bi_encoder
+        from langchain_rerank_retriever.runtime.models.bi_encoder import BiEncoderSettings, load_bi_encoder
 
         folder = tiny.save_language_model(cache.parent / "other", "bert", seed=9)
         other = load_bi_encoder(folder, BiEncoderSettings(None, True, None, None, None, None))

@@ -9,7 +9,7 @@ import pytest
 
 from langchain_rerank_retriever import CrossEncoderScorer, PooledEmbeddings
 from langchain_rerank_retriever.errors import InvalidArgumentError, ModelLoadError
-from langchain_rerank_retriever.runtime.loading import load_model, position_limit, resolve_folder
+from langchain_rerank_retriever.runtime.models.loading import load_model, position_limit, resolve_folder
 
 BOTH = pytest.mark.parametrize("make", [PooledEmbeddings, CrossEncoderScorer])
 

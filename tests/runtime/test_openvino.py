@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from langchain_rerank_retriever import CrossEncoderScorer, PooledEmbeddings
-from langchain_rerank_retriever.runtime import openvino_library
+from langchain_rerank_retriever.runtime.backends import openvino_library
 from tests.runtime import tiny
 from tests.runtime.conftest import Script
 
@@ -145,7 +145,7 @@ def test_padding_on_the_left(tmp_path: Path) -> None:
 
 
 def test_streams_side_by_side(tmp_path: Path, speeds: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("langchain_rerank_retriever.runtime.choice.cores", lambda: 12)
+    monkeypatch.setattr("langchain_rerank_retriever.runtime.choosing.choice.cores", lambda: 12)
     speeds({"1": 1.0, "3": 0.5})
     folder = tiny.save_language_model(tmp_path / "model", "bert")
     expected = reference(folder).encode(TEXTS)

@@ -20,7 +20,7 @@ import pytest
 
 from langchain_rerank_retriever import CrossEncoderScorer, PooledEmbeddings
 from langchain_rerank_retriever.errors import ClosedError, ModelLoadError, ScoringError
-from langchain_rerank_retriever.runtime import openvino_library
+from langchain_rerank_retriever.runtime.backends import openvino_library
 from tests.runtime import tiny
 
 pytestmark = pytest.mark.usefixtures("cache", "speeds")

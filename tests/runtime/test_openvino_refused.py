@@ -14,8 +14,8 @@ from langchain_rerank_retriever.errors import (
     MissingExtraError,
     ModelLoadError,
 )
-from langchain_rerank_retriever.runtime import openvino_library
-from langchain_rerank_retriever.runtime.openvino_model import Example, convert
+from langchain_rerank_retriever.runtime.backends import openvino_library
+from langchain_rerank_retriever.runtime.backends.openvino_model import Example, convert
 from tests.runtime import tiny
 from tests.runtime.conftest import Script
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from langchain_rerank_retriever.errors import OverloadedError, RerankError
-from langchain_rerank_retriever.runtime.admission import MAX_WAITING
 from langchain_rerank_retriever.runtime.backend import BatchTooLargeError, Row
-from langchain_rerank_retriever.runtime.counts import Counts
-from langchain_rerank_retriever.runtime.worker import Worker
+from langchain_rerank_retriever.runtime.serving.admission import MAX_WAITING
+from langchain_rerank_retriever.runtime.serving.counts import Counts
+from langchain_rerank_retriever.runtime.serving.worker import Worker
 from tests.runtime.words import WordBackend, texts, values
 
 # ---------------------------------------------------------------- the queue
@@ -177,7 +177,7 @@ def test_other_errors_leave_the_size_of_batches_alone() -> None:
 def test_torch_says_it_in_our_words(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from langchain_rerank_retriever.runtime.torch_backend import TorchBackend
+    from langchain_rerank_retriever.runtime.backends.torch_backend import TorchBackend
 
     class Full(torch.nn.Module):
         def forward(self, *args: object, **kwargs: object) -> None:

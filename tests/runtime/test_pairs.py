@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_rerank_retriever.runtime.backend import Row
-from langchain_rerank_retriever.runtime.padding import pad
-from langchain_rerank_retriever.runtime.pairs import PairReader, longest_first
-from langchain_rerank_retriever.runtime.rows import TokenRows
-from langchain_rerank_retriever.runtime.token_cache import ENTRY_TOKENS, TokenCache, Tokens
+from langchain_rerank_retriever.runtime.reading.padding import pad
+from langchain_rerank_retriever.runtime.reading.pairs import PairReader, longest_first
+from langchain_rerank_retriever.runtime.reading.rows import TokenRows
+from langchain_rerank_retriever.runtime.reading.token_cache import ENTRY_TOKENS, TokenCache, Tokens
 
 CORPUS = [
     "the quick brown fox jumps over the lazy dog",

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from langchain_rerank_retriever.errors import InvalidArgumentError
-from langchain_rerank_retriever.runtime import select
+from langchain_rerank_retriever.runtime.choosing import select
 
 
 def test_unknown_names_list_the_known() -> None:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from langchain_rerank_retriever.runtime.worker import Worker
+from langchain_rerank_retriever.runtime.serving.worker import Worker
 from tests.runtime.words import WordBackend, values
 
 

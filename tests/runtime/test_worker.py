@@ -15,7 +15,7 @@ import pytest
 
 from langchain_rerank_retriever.errors import ClosedError
 from langchain_rerank_retriever.runtime.backend import Row
-from langchain_rerank_retriever.runtime.worker import Worker
+from langchain_rerank_retriever.runtime.serving.worker import Worker
 from tests.runtime.words import WordBackend, texts, values
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from langchain_rerank_retriever.runtime.answer import Answer
 from langchain_rerank_retriever.runtime.backend import Row
+from langchain_rerank_retriever.runtime.serving.answer import Answer
 
 
 class WordBackend:

@@ -14,7 +14,7 @@ from typing import Any
 
 from langchain_rerank_retriever import tune
 from langchain_rerank_retriever.errors import RerankError
-from langchain_rerank_retriever.runtime.loading import load_model
+from langchain_rerank_retriever.runtime.models.loading import load_model
 from langchain_rerank_retriever.training import Recipe, encoder_runs
 from langchain_rerank_retriever.training.fit import bi_encoder, cross_encoder
 from langchain_rerank_retriever.training.fit.checkpoint import Checkpoints

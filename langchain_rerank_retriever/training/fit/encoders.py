@@ -9,8 +9,8 @@ from langchain_rerank_retriever.cross_encoder import CrossEncoderScorer
 from langchain_rerank_retriever.embeddings import PooledEmbeddings
 from langchain_rerank_retriever.errors import InvalidArgumentError, ModelLoadError
 from langchain_rerank_retriever.protocols import PairScorer
-from langchain_rerank_retriever.runtime.bi_encoder import prompt_of
-from langchain_rerank_retriever.runtime.loading import load_model, resolve_folder
+from langchain_rerank_retriever.runtime.models.bi_encoder import prompt_of
+from langchain_rerank_retriever.runtime.models.loading import load_model, resolve_folder
 from langchain_rerank_retriever.training.data.pairs import ScoredPairs
 from langchain_rerank_retriever.training.data.reading import TrainingData
 from langchain_rerank_retriever.training.fit.bi_encoder import fit_bi_encoder

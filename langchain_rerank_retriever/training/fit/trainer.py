@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from langchain_rerank_retriever.runtime.select import bfloat16_is_faster
+from langchain_rerank_retriever.runtime.choosing.select import bfloat16_is_faster
 from langchain_rerank_retriever.training.fit.batches import Batches, Shares, sampler_of
 from langchain_rerank_retriever.training.fit.checkpoint import Checkpointing, Checkpoints
 from langchain_rerank_retriever.training.fit.recipe import DEFAULT_RECIPE, Recipe

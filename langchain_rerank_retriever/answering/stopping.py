@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from langchain_rerank_retriever.answering.collapse import belonging
 from langchain_rerank_retriever.blend import BlendVariant
-from langchain_rerank_retriever.collapse import belonging
 from langchain_rerank_retriever.early_stop import EarlyStop
 from langchain_rerank_retriever.recall.candidate import Candidate, stage_columns
 from langchain_rerank_retriever.recall.fusion import Floats, best_first

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from langchain_rerank_retriever.runtime.backend import Row
-from langchain_rerank_retriever.runtime.batching import cost
+from langchain_rerank_retriever.runtime.serving.batching import cost
 
 
 @dataclass(frozen=True, slots=True)

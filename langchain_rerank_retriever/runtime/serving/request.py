@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from langchain_rerank_retriever.protocols import FloatArray
-from langchain_rerank_retriever.runtime.answer import Answer
 from langchain_rerank_retriever.runtime.backend import Backend, Row
+from langchain_rerank_retriever.runtime.serving.answer import Answer
 
 Progress = Callable[[int], object]
 

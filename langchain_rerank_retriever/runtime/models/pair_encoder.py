@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain_rerank_retriever.errors import ModelLoadError
-from langchain_rerank_retriever.runtime.loading import clamp_length, load_model, stored_names
+from langchain_rerank_retriever.runtime.models.loading import clamp_length, load_model, stored_names
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder

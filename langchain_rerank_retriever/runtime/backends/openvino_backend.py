@@ -10,9 +10,9 @@ import numpy as np
 
 from langchain_rerank_retriever.protocols import FloatArray
 from langchain_rerank_retriever.runtime.backend import Row
-from langchain_rerank_retriever.runtime.openvino_model import Arrays, read_by, result_of
-from langchain_rerank_retriever.runtime.rows import Rows
-from langchain_rerank_retriever.runtime.values import checked_values, one_logit
+from langchain_rerank_retriever.runtime.backends.openvino_model import Arrays, read_by, result_of
+from langchain_rerank_retriever.runtime.backends.values import checked_values, one_logit
+from langchain_rerank_retriever.runtime.reading.rows import Rows
 
 
 class OpenVINOBackend:

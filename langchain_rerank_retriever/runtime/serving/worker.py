@@ -11,13 +11,13 @@ from typing import Any
 
 from langchain_rerank_retriever.errors import ClosedError
 from langchain_rerank_retriever.protocols import FloatArray
-from langchain_rerank_retriever.runtime.admission import MAX_WAITING, Admission
-from langchain_rerank_retriever.runtime.answer import Answer
 from langchain_rerank_retriever.runtime.backend import Backend, BatchTooLargeError, Row
-from langchain_rerank_retriever.runtime.batching import cost
-from langchain_rerank_retriever.runtime.counts import Counts
-from langchain_rerank_retriever.runtime.request import Progress, Request
-from langchain_rerank_retriever.runtime.rounds import Placed, Round, Rounds
+from langchain_rerank_retriever.runtime.serving.admission import MAX_WAITING, Admission
+from langchain_rerank_retriever.runtime.serving.answer import Answer
+from langchain_rerank_retriever.runtime.serving.batching import cost
+from langchain_rerank_retriever.runtime.serving.counts import Counts
+from langchain_rerank_retriever.runtime.serving.request import Progress, Request
+from langchain_rerank_retriever.runtime.serving.rounds import Placed, Round, Rounds
 
 logger = logging.getLogger(__name__)
 

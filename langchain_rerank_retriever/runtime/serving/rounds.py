@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from operator import itemgetter
 
 from langchain_rerank_retriever.runtime.backend import Row
-from langchain_rerank_retriever.runtime.batching import cost, pack, slices
-from langchain_rerank_retriever.runtime.request import Request
+from langchain_rerank_retriever.runtime.serving.batching import cost, pack, slices
+from langchain_rerank_retriever.runtime.serving.request import Request
 
 Placed = tuple[Request, Row]
 

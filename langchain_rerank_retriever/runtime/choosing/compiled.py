@@ -10,15 +10,16 @@ import numpy as np
 
 from langchain_rerank_retriever.errors import InvalidArgumentError, ModelLoadError
 from langchain_rerank_retriever.protocols import FloatArray
-from langchain_rerank_retriever.runtime import derived, openvino_model
 from langchain_rerank_retriever.runtime.backend import Row
-from langchain_rerank_retriever.runtime.batching import pack
-from langchain_rerank_retriever.runtime.calibration import default_calibration
-from langchain_rerank_retriever.runtime.machine import processor
-from langchain_rerank_retriever.runtime.openvino_backend import OpenVINOBackend, arrays
-from langchain_rerank_retriever.runtime.openvino_library import version
-from langchain_rerank_retriever.runtime.openvino_model import Arrays, Compilation, Example
-from langchain_rerank_retriever.runtime.rows import PreprocessedRows, Rows, task_of
+from langchain_rerank_retriever.runtime.backends import openvino_model
+from langchain_rerank_retriever.runtime.backends.openvino_backend import OpenVINOBackend, arrays
+from langchain_rerank_retriever.runtime.backends.openvino_library import version
+from langchain_rerank_retriever.runtime.backends.openvino_model import Arrays, Compilation, Example
+from langchain_rerank_retriever.runtime.choosing import derived
+from langchain_rerank_retriever.runtime.choosing.calibration import default_calibration
+from langchain_rerank_retriever.runtime.choosing.machine import processor
+from langchain_rerank_retriever.runtime.reading.rows import PreprocessedRows, Rows, task_of
+from langchain_rerank_retriever.runtime.serving.batching import pack
 
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel

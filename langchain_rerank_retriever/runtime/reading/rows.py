@@ -5,8 +5,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_rerank_retriever.runtime.backend import Row
-from langchain_rerank_retriever.runtime.padding import pad
-from langchain_rerank_retriever.runtime.pairs import PairReader
+from langchain_rerank_retriever.runtime.reading.padding import pad
+from langchain_rerank_retriever.runtime.reading.pairs import PairReader
 
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel

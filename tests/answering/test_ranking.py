@@ -14,12 +14,12 @@ from scipy.special import expit
 from scipy.stats import zscore
 
 from langchain_rerank_retriever import FaissStore
+from langchain_rerank_retriever.answering.collapse import belonging
+from langchain_rerank_retriever.answering.ranking import explained, rank, returned_documents
+from langchain_rerank_retriever.answering.rescore import Rescored
 from langchain_rerank_retriever.blend import BlendVariant
-from langchain_rerank_retriever.collapse import belonging
 from langchain_rerank_retriever.protocols import SCORE_KEYS, ExplainedCandidate, Explanation
-from langchain_rerank_retriever.ranking import explained, rank, returned_documents
 from langchain_rerank_retriever.recall import Candidate
-from langchain_rerank_retriever.rescore import Rescored
 from tests.conftest import HashEmbeddings
 
 NAN = float("nan")

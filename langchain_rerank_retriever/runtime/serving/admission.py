@@ -3,7 +3,7 @@
 import threading
 
 from langchain_rerank_retriever.errors import OverloadedError
-from langchain_rerank_retriever.runtime.answer import Answer
+from langchain_rerank_retriever.runtime.serving.answer import Answer
 
 #: Inputs that may wait. An `abatch` of a thousand queries with a hundred candidates each sends a hundred thousand
 #: at once and must fit. On two cores these are a quarter of an hour's work, so whoever is refused would have

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from langchain_rerank_retriever.errors import InvalidArgumentError
-from langchain_rerank_retriever.runtime.texts import check_pairs, check_texts
+from langchain_rerank_retriever.runtime.reading.texts import check_pairs, check_texts
 
 #: As many texts as NNCF takes of a data set by default are 300; MiniLM's scores do not change beyond 100.
 TEXTS = 128

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
+from langchain_rerank_retriever.answering.rescore import gives_scores
 from langchain_rerank_retriever.blend import Blend, BlendVariant
 from langchain_rerank_retriever.errors import InvalidArgumentError
 from langchain_rerank_retriever.protocols import RecallMode
 from langchain_rerank_retriever.recall import RecallRequest, RecallSource
-from langchain_rerank_retriever.rescore import gives_scores
 
 RECALL_MODES = ("dense", "lexical", "hybrid")
 

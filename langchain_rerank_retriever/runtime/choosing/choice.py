@@ -14,14 +14,20 @@ from functools import partial
 from typing import Any
 
 from langchain_rerank_retriever.errors import InvalidArgumentError, ModelLoadError, ScoringError
-from langchain_rerank_retriever.runtime import derived, openvino_library
 from langchain_rerank_retriever.runtime.backend import Backend, Row
-from langchain_rerank_retriever.runtime.clock import Clock
-from langchain_rerank_retriever.runtime.compiled import Built, Compiler, Quantisation, Source
-from langchain_rerank_retriever.runtime.machine import cores, processor
-from langchain_rerank_retriever.runtime.openvino_backend import OpenVINOBackend
-from langchain_rerank_retriever.runtime.openvino_model import Compilation
-from langchain_rerank_retriever.runtime.select import WORTHWHILE, Placement, choose_device, choose_dtype
+from langchain_rerank_retriever.runtime.backends import openvino_library
+from langchain_rerank_retriever.runtime.backends.openvino_backend import OpenVINOBackend
+from langchain_rerank_retriever.runtime.backends.openvino_model import Compilation
+from langchain_rerank_retriever.runtime.choosing import derived
+from langchain_rerank_retriever.runtime.choosing.clock import Clock
+from langchain_rerank_retriever.runtime.choosing.compiled import Built, Compiler, Quantisation, Source
+from langchain_rerank_retriever.runtime.choosing.machine import cores, processor
+from langchain_rerank_retriever.runtime.choosing.select import (
+    WORTHWHILE,
+    Placement,
+    choose_device,
+    choose_dtype,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -130,7 +136,7 @@ def _as_chosen(source: Source, placement: Placement, choice: Choice, device: str
 def _torch(source: Source, placement: Placement, device: str, precision: str) -> Backend:
     import torch
 
-    from langchain_rerank_retriever.runtime.torch_backend import TorchBackend
+    from langchain_rerank_retriever.runtime.backends.torch_backend import TorchBackend
 
     dtype: torch.dtype = getattr(torch, precision)
     return TorchBackend(

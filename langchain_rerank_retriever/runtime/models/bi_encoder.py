@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain_rerank_retriever.errors import InvalidArgumentError, ModelLoadError
-from langchain_rerank_retriever.runtime.loading import clamp_length, load_model
+from langchain_rerank_retriever.runtime.models.loading import clamp_length, load_model
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from langchain_core.documents import Document
 
+from langchain_rerank_retriever.answering.collapse import belonging
+from langchain_rerank_retriever.answering.rescore import Rescored
 from langchain_rerank_retriever.blend import BlendVariant
-from langchain_rerank_retriever.collapse import belonging
 from langchain_rerank_retriever.protocols import (
     SCORE_KEYS,
     ExplainedCandidate,
@@ -19,7 +20,6 @@ from langchain_rerank_retriever.protocols import (
 )
 from langchain_rerank_retriever.recall.candidate import Candidate, stage_columns
 from langchain_rerank_retriever.recall.fusion import Floats, best_first
-from langchain_rerank_retriever.rescore import Rescored
 
 
 @dataclass(frozen=True, slots=True)

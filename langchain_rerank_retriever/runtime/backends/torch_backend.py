@@ -10,8 +10,8 @@ from sentence_transformers.util import batch_to_device
 
 from langchain_rerank_retriever.protocols import FloatArray
 from langchain_rerank_retriever.runtime.backend import BatchTooLargeError, Row
-from langchain_rerank_retriever.runtime.rows import Rows, task_of
-from langchain_rerank_retriever.runtime.values import checked_values, one_logit
+from langchain_rerank_retriever.runtime.backends.values import checked_values, one_logit
+from langchain_rerank_retriever.runtime.reading.rows import Rows, task_of
 
 
 class TorchBackend:

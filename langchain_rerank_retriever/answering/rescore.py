@@ -12,9 +12,9 @@ from langchain_core.cross_encoders import BaseCrossEncoder
 from langchain_core.documents import BaseDocumentCompressor, Document
 from numpy.typing import NDArray
 
+from langchain_rerank_retriever.answering.scoring import Scored, StopRule, ascore, score
 from langchain_rerank_retriever.errors import InvalidArgumentError, ScoringError
 from langchain_rerank_retriever.protocols import SCORE_KEYS, AsyncPairScorer, Unscored
-from langchain_rerank_retriever.scoring import Scored, StopRule, ascore, score
 
 Reranker = BaseCrossEncoder | BaseDocumentCompressor
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from langchain_rerank_retriever.errors import ModelLoadError
 from langchain_rerank_retriever.protocols import FloatArray
-from langchain_rerank_retriever.runtime.loading import quiet
-from langchain_rerank_retriever.runtime.openvino_library import nncf, no_bars, no_reports, openvino
+from langchain_rerank_retriever.runtime.backends.openvino_library import nncf, no_bars, no_reports, openvino
+from langchain_rerank_retriever.runtime.models.loading import quiet
 
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel

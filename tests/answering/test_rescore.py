@@ -12,16 +12,16 @@ from langchain_core.cross_encoders import BaseCrossEncoder
 from langchain_core.documents import BaseDocumentCompressor, Document
 
 from langchain_rerank_retriever import CrossEncoderReranker
-from langchain_rerank_retriever.errors import InvalidArgumentError, ScoringError
-from langchain_rerank_retriever.protocols import PairScores
-from langchain_rerank_retriever.rescore import (
+from langchain_rerank_retriever.answering.rescore import (
     Rescored,
     arescore,
     check_reranker,
     gives_scores,
     rescore,
 )
-from langchain_rerank_retriever.scoring import PAIRS_PER_DEADLINE_CHECK
+from langchain_rerank_retriever.answering.scoring import PAIRS_PER_DEADLINE_CHECK
+from langchain_rerank_retriever.errors import InvalidArgumentError, ScoringError
+from langchain_rerank_retriever.protocols import PairScores
 
 
 class Foreign(BaseCrossEncoder):

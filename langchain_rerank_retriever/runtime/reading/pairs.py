@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from langchain_rerank_retriever.runtime.token_cache import TokenCache, Tokens
+from langchain_rerank_retriever.runtime.reading.token_cache import TokenCache, Tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

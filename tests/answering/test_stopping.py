@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from langchain_core.documents import Document
 
+from langchain_rerank_retriever.answering.stopping import stopping
 from langchain_rerank_retriever.blend import BlendVariant
 from langchain_rerank_retriever.early_stop import EarlyStop
 from langchain_rerank_retriever.recall import Candidate
-from langchain_rerank_retriever.stopping import stopping
 
 LOOKS = {2: (1.0, 0.0), 4: (1.0, 0.0)}
 #: Raw scores and equal weights, so that everything can be worked out in the head.

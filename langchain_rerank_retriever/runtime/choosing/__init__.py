@@ -1,0 +1,1 @@
+"""Which backend runs a model here, and how: asked for, or measured once and kept."""

@@ -1,0 +1,1 @@
+"""Loads a model, and knows which one it is."""

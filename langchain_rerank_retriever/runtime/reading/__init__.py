@@ -1,0 +1,1 @@
+"""Texts and pairs to what a model reads."""
