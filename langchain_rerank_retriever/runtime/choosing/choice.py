@@ -45,7 +45,7 @@ BUDGET_WORTHWHILE = 1.1
 PASSAGE_WORDS, QUERY_WORDS = 110, 10
 #: Rows of the batches that are timed; the usual size is near the best on all processors seen.
 BATCH_ROWS, USUAL_ROWS = (4, 8, 16, 32), 16
-#: A batch that takes longer than this is not made larger: for a large model on few cores even four rows keep the
+#: No batch is to take longer, unless the smallest does: for a large model on few cores even four rows keep the
 #: processor busy, and a query waits long enough for them.
 LONGEST_BATCH = 0.5
 
@@ -277,15 +277,13 @@ def _run(backend: Backend, batch: list[Row]) -> None:
 
 def _budget(source: Source, clock: Clock, backend: Backend) -> int:
     """Return the usual batch, or another where that costs clearly less a token."""
-    costs: dict[int, float] = {}
-    for count in BATCH_ROWS:
-        batch = source.sample(PASSAGE_WORDS, count)
-        tokens = sum(row.length for row in batch)
-        seconds = clock.best({"batch": partial(_run, backend, batch)})["batch"]
-        costs[count] = seconds / tokens
-        if seconds > LONGEST_BATCH:
-            break
-    usual = min(USUAL_ROWS, max(costs))
+    batches = {count: source.sample(PASSAGE_WORDS, count) for count in BATCH_ROWS}
+    smallest = clock.best({"smallest": partial(_run, backend, batches[BATCH_ROWS[0]])})["smallest"]
+    quick = [count for count in BATCH_ROWS if smallest * count / BATCH_ROWS[0] <= LONGEST_BATCH]
+    sizes = quick or [BATCH_ROWS[0]]
+    seconds = clock.best({str(count): partial(_run, backend, batches[count]) for count in sizes})
+    tokens = {count: sum(row.length for row in batches[count]) for count in sizes}
+    costs = {count: seconds[str(count)] / tokens[count] for count in sizes}
+    usual = min(USUAL_ROWS, sizes[-1])
     best = min(costs, key=lambda count: costs[count])
-    chosen = best if costs[best] * BUDGET_WORTHWHILE < costs[usual] else usual
-    return sum(row.length for row in source.sample(PASSAGE_WORDS, chosen))
+    return tokens[best if costs[best] * BUDGET_WORTHWHILE < costs[usual] else usual]
