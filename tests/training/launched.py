@@ -156,4 +156,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    # A shell that starts the tests in the background has SIGINT ignored, and what they start inherits that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     main()
