@@ -2,19 +2,10 @@
 
 import signal
 import threading
-from collections.abc import Iterator
 
 import pytest
 
 from langchain_rerank_retriever.training.interrupt import ends_early
-
-
-@pytest.fixture(autouse=True)
-def _python_handles_ctrl_c() -> Iterator[None]:
-    """A shell that starts the tests in the background has SIGINT ignored, and Python leaves that as it is."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 def test_the_first_asks_and_the_second_stops(caplog: pytest.LogCaptureFixture) -> None:
