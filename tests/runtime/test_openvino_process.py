@@ -316,7 +316,7 @@ def test_closing_lets_go_of_the_model(folder: Path) -> None:
 def test_torchs_model_is_not_kept_beside_the_compiled_one(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from langchain_rerank_retriever.runtime import compiled
+    from langchain_rerank_retriever.runtime.choosing import compiled
 
     made: list[weakref.ref[Any]] = []
     real = compiled.Source.__init__
@@ -344,3 +344,26 @@ def test_weights_that_are_nan(backend: Any, tmp_path: Path) -> None:
     scorer = CrossEncoderScorer(folder, backend=backend, precision="float32")
     with scorer, pytest.raises(ScoringError, match="NaN or infinity"):
         scorer.score([("a", "cat")])
+
+
+def test_a_signal_after_models_came_and_went(folder: Path) -> None:
+    """In a process of its own, because what used to happen was its end."""
+    code = f"""
+import faulthandler, signal
+from langchain_rerank_retriever import PooledEmbeddings
+faulthandler.enable()  # a stack for signal handlers, as pytest and others have one
+def load():
+    return PooledEmbeddings({str(folder)!r}, backend="openvino", precision="float32")
+first = load()
+second = load()
+first.close()
+del first
+second.close()
+del second
+signal.signal(signal.SIGINT, lambda *_: print("handled"))
+signal.raise_signal(signal.SIGINT)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr[-2000:]

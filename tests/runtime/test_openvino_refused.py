@@ -74,7 +74,8 @@ def test_asked_for_by_name(save: Callable[[Path], Path], reason: str, tmp_path: 
 
 
 @CASES
-@pytest.mark.usefixtures("openvino_may_be_taken")
+# What another test measured of a model of this shape says nothing about converting it.
+@pytest.mark.usefixtures("openvino_may_be_taken", "cache")
 def test_not_asked_for_by_name(
     save: Callable[[Path], Path], reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

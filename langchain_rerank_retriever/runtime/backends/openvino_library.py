@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from langchain_rerank_retriever.errors import MissingExtraError
+from langchain_rerank_retriever.runtime.backends.signal_stack import same_signal_stack
 
 _REPORTER = "openvino_telemetry"
 
@@ -65,7 +66,8 @@ def version() -> str:
 
 def capabilities() -> frozenset[str]:
     """Return the number types that OpenVINO computes in here; not which of them are fast."""
-    listed = set(openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    with same_signal_stack():
+        listed = set(openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
     names = {"FP32": "float32", "BF16": "bfloat16", "FP16": "float16", "INT8": "int8"}
     return frozenset(name for key, name in names.items() if key in listed)
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from langchain_rerank_retriever.errors import ModelLoadError
 from langchain_rerank_retriever.protocols import FloatArray
 from langchain_rerank_retriever.runtime.backends.openvino_library import nncf, no_bars, no_reports, openvino
+from langchain_rerank_retriever.runtime.backends.signal_stack import same_signal_stack
 from langchain_rerank_retriever.runtime.models.loading import quiet
 
 if TYPE_CHECKING:
@@ -201,7 +202,8 @@ def read_by(model: Any, batch: Arrays) -> dict[str, NDArray[np.int64]]:
 
 def compile_model(model: Any, compilation: Compilation) -> Any:
     """Compile a converted model for this CPU."""
-    return _core().compile_model(model, "CPU", compilation.properties())
+    with same_signal_stack():
+        return _core().compile_model(model, "CPU", compilation.properties())
 
 
 def export(compiled: Any) -> bytes:
@@ -216,7 +218,8 @@ def load_compiled(content: bytes, compilation: Compilation) -> Any:
     Raises:
         RuntimeError: OpenVINO's; it is of another version or not what was written.
     """
-    return _core().import_model(io.BytesIO(content), "CPU", compilation.properties())
+    with same_signal_stack():
+        return _core().import_model(io.BytesIO(content), "CPU", compilation.properties())
 
 
 def _core() -> Any:
@@ -235,7 +238,7 @@ def quantise(model: Any, calibration: Sequence[Arrays]) -> Any:
         MissingExtraError: NNCF is not installed.
     """
     library = nncf()
-    with no_reports(), no_bars(), warnings.catch_warnings():
+    with same_signal_stack(), no_reports(), no_bars(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return library.quantize(
             model.clone(),
