@@ -2,6 +2,7 @@
 
 import functools
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +27,7 @@ CHUNK_ON_CPU = 256
 CHUNK_ON_ACCELERATOR = 2048
 
 
-class ServedModel:
+class ServedModel(ABC):
     """A loaded model behind a worker.
 
     Copies are the same object, because a model is a service and not a value. Pickling keeps the settings and
@@ -122,9 +123,9 @@ class ServedModel:
         """The number type that the constructor was asked for, ``"auto"`` where it was left to choose."""
         return str(self._settings["precision"])
 
+    @abstractmethod
     def load_trainable(self) -> "BaseModel":
         """Load a fresh model for training."""
-        raise NotImplementedError
 
     def save(self, folder: str | Path) -> None:
         """Write the model as it was loaded (float32), for sentence-transformers and for this class.
