@@ -1,6 +1,7 @@
 """What the processor can do, as far as it decides how fast a model runs."""
 
 import os
+import platform
 from functools import lru_cache
 
 #: From the most to the least capable; names as torch reports them.
@@ -26,10 +27,13 @@ def processor() -> str:
     """
     import torch
 
-    facts = torch.cpu.get_capabilities()
-    known = " ".join(name for name, flag in _FEATURES if facts.get(flag)) or "no vector extensions known"
+    # Older versions of torch that serve as well do not have it.
+    capabilities = getattr(torch.cpu, "get_capabilities", None)
+    facts = {} if capabilities is None else capabilities()
+    name = facts.get("cpu_name") or platform.processor() or "unknown processor"
+    known = " ".join(name for name, flag in _FEATURES if facts.get(flag))
     return (
-        f"{facts.get('cpu_name', 'unknown processor')}, {facts.get('architecture')}, {known}, {cores()} cores"
+        f"{name}, {platform.machine()}, {known or torch.backends.cpu.get_cpu_capability()}, {cores()} cores"
     )
 
 
