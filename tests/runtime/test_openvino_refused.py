@@ -82,6 +82,8 @@ def test_not_asked_for_by_name(
     from sentence_transformers import SentenceTransformer
 
     folder = save(tmp_path)
+    # Heard whatever another test has made of this logger.
+    caplog.set_level(logging.WARNING, logger="sentence_transformers.base.model")
     with PooledEmbeddings(folder, precision="float32", normalize=False) as model:
         assert model.backend == "torch"
         queries, documents = model.encode(TEXTS, kind="query"), model.encode(TEXTS)

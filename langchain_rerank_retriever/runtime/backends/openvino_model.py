@@ -114,7 +114,7 @@ def _converted(model: "BaseModel", output: str, examples: Sequence[Example]) -> 
     traced = {name: torch.as_tensor(values) for name, values in examples[0].inputs.items()}
     try:
         # Tracing warns of every condition in the libraries' code; the comparison below is what tells.
-        with no_reports(), quiet(), warnings.catch_warnings(), torch.no_grad():
+        with no_reports(), quiet(), _unlogged(), warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             converted = library.convert_model(wrapped, example_input=traced)
     # Whatever a tracer stumbles over in someone's model.
@@ -128,6 +128,18 @@ def _converted(model: "BaseModel", output: str, examples: Sequence[Example]) -> 
     for example in examples:
         _compare(compiled, example, TOLERANCE * (largest or 1.0))
     return converted
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """Keep quiet that attributes of a model are deprecated: a tracer looks at every one there is."""
+    log = logging.getLogger("sentence_transformers.base.model")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _wrap(model: "BaseModel", output: str) -> Any:
