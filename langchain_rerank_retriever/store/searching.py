@@ -19,7 +19,7 @@ from .vectors import unit_query
 
 
 class SearchableStore(ReadableStore):
-    """The reading half of FaissStore."""
+    """What FaissStore answers to a vector."""
 
     def embed_query(self, text: str) -> FloatArray:
         """A query's vector as the store uses it: checked, of length one, shape ``(d,)``, float32.
