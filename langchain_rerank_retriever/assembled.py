@@ -7,15 +7,10 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
-from pydantic import ConfigDict, PrivateAttr, field_validator
+from pydantic import ConfigDict, PrivateAttr, ValidationInfo, field_validator
 
 from langchain_rerank_retriever import bundle
-from langchain_rerank_retriever.answering.plan import (
-    checked_collapse,
-    checked_count,
-    checked_flag,
-    checked_threshold,
-)
+from langchain_rerank_retriever.answering.options import SETTINGS, checked
 from langchain_rerank_retriever.answering.rescore import check_reranker
 from langchain_rerank_retriever.blend import Blend
 from langchain_rerank_retriever.errors import InvalidArgumentError
@@ -55,25 +50,10 @@ class AssembledRetriever(BaseRetriever):
             check_reranker(reranker)
         return reranker
 
-    @field_validator("k", "fetch_k", mode="before")
+    @field_validator(*SETTINGS, mode="before")
     @classmethod
-    def _check_counts(cls, value: Any) -> int:
-        return checked_count("the value", value)
-
-    @field_validator("score_threshold", mode="before")
-    @classmethod
-    def _check_threshold(cls, value: Any) -> float | None:
-        return checked_threshold(value)
-
-    @field_validator("collapse", mode="before")
-    @classmethod
-    def _check_collapse(cls, value: Any) -> str | None:
-        return checked_collapse(value)
-
-    @field_validator("early_stop", mode="before")
-    @classmethod
-    def _check_early_stop(cls, value: Any) -> bool:
-        return checked_flag("the value", value)
+    def _check_setting(cls, value: Any, info: ValidationInfo) -> Any:
+        return checked(str(info.field_name), value)
 
     @field_validator("timeout")
     @classmethod

@@ -2,20 +2,21 @@
 
 import time
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Unpack
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from pydantic import PrivateAttr, ValidationError
 
+from langchain_rerank_retriever.answering.options import SETTINGS, CallOptions, Options
 from langchain_rerank_retriever.answering.plan import Plan, make_plan
 from langchain_rerank_retriever.answering.ranking import explained, rank, returned_documents
 from langchain_rerank_retriever.answering.rescore import Rescored, arescore, rescore
 from langchain_rerank_retriever.answering.stopping import Stopping, stopping
 from langchain_rerank_retriever.assembled import AssembledRetriever
 from langchain_rerank_retriever.errors import InvalidArgumentError
-from langchain_rerank_retriever.protocols import Explanation, RecallMode
+from langchain_rerank_retriever.protocols import Explanation
 from langchain_rerank_retriever.recall import Candidate, source_of
 
 
@@ -79,23 +80,14 @@ class RerankRetriever(AssembledRetriever):
             )
             raise InvalidArgumentError(f"RerankRetriever cannot be made: {problems}.") from error
 
-    def explain(  # the keyword arguments of invoke
-        self,
-        query: str,
-        *,
-        k: int | None = None,
-        fetch_k: int | None = None,
-        filter: Any = None,  # noqa: A002  # LangChain's name
-        recall_mode: RecallMode | None = None,
-        score_threshold: float | None = None,
-        collapse: str | None = None,
-        early_stop: bool | None = None,
-    ) -> Explanation:
+    def explain(self, query: str, **arguments: Unpack[CallOptions]) -> Explanation:
         """Answer a query and keep every candidate with its scores, ranks and fate; `invoke` returns `.documents`.
+
+        The keyword arguments, all of `invoke` as well; left out or None, the retriever's own setting is taken:
 
         Args:
             query: The query; a blank one is refused, since an embedded blank is near arbitrary documents.
-            k: How many documents at most. None here and below takes the retriever's own setting.
+            k: How many documents at most.
             fetch_k: How many candidates; at least `k` are recalled.
             filter: Metadata filter, applied before the search; passed through as it is to a foreign store.
             recall_mode: `"dense"`, `"lexical"` or `"hybrid"`.
@@ -107,7 +99,7 @@ class RerankRetriever(AssembledRetriever):
             InvalidArgumentError: For a blank query, or an argument out of range.
             ScoringError: If the re-ranker returns something that is not a finite number for each candidate.
         """
-        plan = self._plan(query, k, fetch_k, filter, recall_mode, score_threshold, collapse, early_stop)
+        plan = self._plan(query, arguments)
         candidates = plan.source.recall(plan.request)
         recalled = time.perf_counter()
         rescored = None
@@ -118,20 +110,9 @@ class RerankRetriever(AssembledRetriever):
             )
         return self._finish(plan, candidates, rescored, recalled)
 
-    async def aexplain(
-        self,
-        query: str,
-        *,
-        k: int | None = None,
-        fetch_k: int | None = None,
-        filter: Any = None,  # noqa: A002
-        recall_mode: RecallMode | None = None,
-        score_threshold: float | None = None,
-        collapse: str | None = None,
-        early_stop: bool | None = None,
-    ) -> Explanation:
+    async def aexplain(self, query: str, **arguments: Unpack[CallOptions]) -> Explanation:
         """Do what `explain` does without blocking the event loop."""
-        plan = self._plan(query, k, fetch_k, filter, recall_mode, score_threshold, collapse, early_stop)
+        plan = self._plan(query, arguments)
         candidates = await plan.source.arecall(plan.request)
         recalled = time.perf_counter()
         rescored = None
@@ -162,32 +143,16 @@ class RerankRetriever(AssembledRetriever):
     ) -> list[Document]:
         return list((await self.aexplain(query, **arguments)).documents)
 
-    def _plan(
-        self,
-        query: str,
-        k: int | None,
-        fetch_k: int | None,
-        filter_: Any,
-        recall_mode: RecallMode | None,
-        score_threshold: float | None,
-        collapse: str | None,
-        early_stop: bool | None,
-    ) -> Plan:
+    def _plan(self, query: str, arguments: Mapping[str, Any]) -> Plan:
         plan = make_plan(
             query,
+            Options.of(arguments, {name: getattr(self, name) for name in SETTINGS}),
             source=source_of(self.recall),
             reranker=self.reranker,
             blend=self.blend,
-            k=self.k if k is None else k,
-            fetch_k=self.fetch_k if fetch_k is None else fetch_k,
-            filter_=filter_,
-            recall_mode=self.recall_mode if recall_mode is None else recall_mode,
-            score_threshold=self.score_threshold if score_threshold is None else score_threshold,
-            collapse=self.collapse if collapse is None else collapse,
-            early_stop=self.early_stop if early_stop is None else early_stop,
             timeout=self.timeout,
         )
-        if plan.score_threshold is not None and plan.variant is None and not self._warned:
+        if plan.options.score_threshold is not None and plan.variant is None and not self._warned:
             self._warned = True
             warnings.warn(
                 "score_threshold is compared with a score that has no fixed scale: this retriever has no fitted "
@@ -201,13 +166,14 @@ class RerankRetriever(AssembledRetriever):
     ) -> Explanation:
         reranked = time.perf_counter()
         ranking = rank(candidates, rescored, plan.variant)
+        options = plan.options
         rows = explained(
             candidates,
             rescored,
             ranking,
-            k=plan.k,
-            score_threshold=plan.score_threshold,
-            collapse=plan.collapse,
+            k=options.k,
+            score_threshold=options.score_threshold,
+            collapse=options.collapse,
         )
         documents = returned_documents(rows, ranking.kind)
         done = time.perf_counter()
@@ -221,6 +187,12 @@ class RerankRetriever(AssembledRetriever):
 
 
 def _stop(plan: Plan, candidates: Sequence[Candidate]) -> Stopping | None:
-    if not plan.early_stop:
+    if not plan.options.early_stop:
         return None
-    return stopping(candidates, plan.variant, k=plan.k, fetch_k=plan.request.fetch_k, collapse=plan.collapse)
+    return stopping(
+        candidates,
+        plan.variant,
+        k=plan.options.k,
+        fetch_k=plan.request.fetch_k,
+        collapse=plan.options.collapse,
+    )

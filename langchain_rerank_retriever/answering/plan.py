@@ -1,18 +1,15 @@
 """What one query asks for, checked and decided before any work is done."""
 
-import math
 import time
 from dataclasses import dataclass
-from numbers import Integral, Real
 from typing import Any
 
+from langchain_rerank_retriever.answering.options import Options
 from langchain_rerank_retriever.answering.rescore import gives_scores
 from langchain_rerank_retriever.blend import Blend, BlendVariant
 from langchain_rerank_retriever.errors import InvalidArgumentError
 from langchain_rerank_retriever.protocols import RecallMode
 from langchain_rerank_retriever.recall import RecallRequest, RecallSource
-
-RECALL_MODES = ("dense", "lexical", "hybrid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +20,7 @@ class Plan:
         request: What is asked of the recall source.
         source: The recall source.
         variant: How stage scores become a probability; None where no fitted variant can be used.
-        k: How many documents to return at most.
-        score_threshold: Lowest relevance that is returned; None returns all.
-        collapse: Metadata key of the parent of which only the best candidate is returned; None returns all.
-        early_stop: Whether scoring may end before all candidates are scored.
+        options: What is done with the candidates.
         started: When the query came, by `time.perf_counter`.
         deadline: After which no further pairs are scored, by `time.monotonic`; None is no limit.
     """
@@ -34,62 +28,39 @@ class Plan:
     request: RecallRequest
     source: RecallSource
     variant: BlendVariant | None
-    k: int
-    score_threshold: float | None
-    collapse: str | None
-    early_stop: bool
+    options: Options
     started: float
     deadline: float | None
 
 
 def make_plan(
     query: str,
+    options: Options,
     *,
     source: RecallSource,
     reranker: Any,
     blend: Blend | None,
-    k: int,
-    fetch_k: int,
-    filter_: Any,
-    recall_mode: RecallMode | None,
-    score_threshold: float | None,
-    collapse: str | None,
-    early_stop: bool,
     timeout: float | None,
 ) -> Plan:
-    """Check the arguments of a query and decide what is to be done; see `RerankRetriever` for their meaning.
+    """Decide what is to be done for a query; see `RerankRetriever` for what the parts mean.
 
     Raises:
-        InvalidArgumentError: For a blank query, or an argument out of range.
+        InvalidArgumentError: For a blank query, or an early stop that was not fitted.
     """
     check_query(query)
-    k, fetch_k = checked_count("k", k), checked_count("fetch_k", fetch_k)
-    if recall_mode not in (None, *RECALL_MODES):
-        raise InvalidArgumentError(f"recall_mode must be one of {RECALL_MODES} or None, got {recall_mode!r}.")
-    threshold = checked_threshold(score_threshold)
-    variant = _variant(source, reranker, blend, recall_mode)
-    if checked_flag("early_stop", early_stop):
+    variant = _variant(source, reranker, blend, options.recall_mode)
+    if options.early_stop:
         _check_early_stop(variant)
     request = RecallRequest(
         query=query,
-        fetch_k=max(k, fetch_k),
-        mode=recall_mode,
-        filter=filter_,
+        fetch_k=max(options.k, options.fetch_k),
+        mode=options.recall_mode,
+        filter=options.filter,
         stage_scores=frozenset() if variant is None else source.stage_scores & set(variant.features),
         fusion=None if blend is None else blend.fusion,
     )
     deadline = None if timeout is None else time.monotonic() + timeout
-    return Plan(
-        request,
-        source,
-        variant,
-        k,
-        threshold,
-        checked_collapse(collapse),
-        early_stop,
-        time.perf_counter(),
-        deadline,
-    )
+    return Plan(request, source, variant, options, time.perf_counter(), deadline)
 
 
 def _variant(
@@ -114,54 +85,6 @@ def _check_early_stop(variant: BlendVariant | None) -> None:
         f"early_stop=True needs a blend for which tune() has fitted when to stop; there is {lacking}. Tune with a "
         "re-ranker (a bundle of an earlier version: anew), or leave early_stop out."
     )
-
-
-def checked_flag(name: str, value: Any) -> bool:
-    """Refuse what is neither True nor False.
-
-    Raises:
-        InvalidArgumentError: Naming the argument.
-    """
-    if not isinstance(value, bool):
-        raise InvalidArgumentError(f"{name} must be True or False, got {value!r}.")
-    return value
-
-
-def checked_count(name: str, value: Any) -> int:
-    """Refuse what is not a whole number of at least 1.
-
-    Raises:
-        InvalidArgumentError: Naming the argument.
-    """
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise InvalidArgumentError(f"{name} must be a whole number of at least 1, got {value!r}.")
-    return int(value)
-
-
-def checked_threshold(value: Any) -> float | None:
-    """Refuse what is neither a number nor None.
-
-    Raises:
-        InvalidArgumentError: Saying what it got.
-    """
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, Real) or math.isnan(value):
-        raise InvalidArgumentError(f"score_threshold must be a number or None, got {value!r}.")
-    return float(value)
-
-
-def checked_collapse(value: Any) -> str | None:
-    """Refuse what is neither a metadata key nor None.
-
-    Raises:
-        InvalidArgumentError: Saying what it got.
-    """
-    if value is not None and (not isinstance(value, str) or not value):
-        raise InvalidArgumentError(
-            f"collapse must be the name of a metadata key, such as 'source', or None; got {value!r}."
-        )
-    return value
 
 
 def check_query(query: Any) -> None:
