@@ -24,7 +24,11 @@ from langchain_rerank_retriever.training.fit.encoders import (
 from langchain_rerank_retriever.training.fit.mining import Mined
 from langchain_rerank_retriever.training.fit.schedule import Budget
 from langchain_rerank_retriever.training.fit.trainer import Fitted, Training
-from langchain_rerank_retriever.training.indexing import fill_store, recall_tables
+from langchain_rerank_retriever.training.indexing import (
+    fill_store,
+    recall_tables,
+    warns_of_long_indexing,
+)
 from langchain_rerank_retriever.training.inputs import DEV, Inputs, part
 from langchain_rerank_retriever.training.judging import Judging
 from langchain_rerank_retriever.training.plan import Plan
@@ -110,7 +114,7 @@ class Tuning:
         with self._phases.phase(f"index, {label}") as update:
             store = self._opened.enter_context(FaissStore(encoder, path=self._run.path(label)))
             started, already = monotonic(), len(store)
-            fill_store(store, list(self._inputs.corpus.values()), update)
+            fill_store(store, list(self._inputs.corpus.values()), warns_of_long_indexing(self._plan, update))
         timed = self._run.facts(f"{label}.timed")
         if timed is None:
             # Noted, because a run that goes on from this one finds the documents indexed and has nothing to time.

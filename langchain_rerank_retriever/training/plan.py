@@ -139,6 +139,24 @@ class Plan:
             return True, False
         return False, spare - judging >= least
 
+    def too_short_to_index_twice(self, *, once: float, done: float) -> bool:
+        """Tell whether the documents cannot be indexed now and once more within the promise.
+
+        Args:
+            once: Seconds of indexing all documents.
+            done: The share of them that is indexed.
+        """
+        return once * (1.0 - done) + once > self.left()
+
+    @staticmethod
+    def least_seconds(*, indexing: float) -> float:
+        """Give the shortest promise that leaves time for training and judging beside indexing twice.
+
+        Args:
+            indexing: Seconds of indexing all documents.
+        """
+        return 2 * indexing / (1.0 - WORTHWHILE_SHARE - JUDGING_SHARE - CLOSING_SHARE)
+
     def left(self) -> float:
         """Seconds left before what closes a run: fitting the blend, timing queries, writing the bundle."""
         if self.seconds is None:
