@@ -20,7 +20,7 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import VectorStore
 
 from langchain_rerank_retriever.errors import MissingExtraError
-from langchain_rerank_retriever.runtime.models.loading import quiet
+from langchain_rerank_retriever.runtime.models.quiet import quiet
 
 #: As they are imported, and as they are installed.
 _PACKAGES = {

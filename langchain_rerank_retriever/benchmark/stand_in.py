@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from langchain_rerank_retriever.runtime.models.loading import quiet
+from langchain_rerank_retriever.runtime.models.quiet import quiet
 
 
 def save_random_cross_encoder(language_model: Path, target: Path, *, seed: int = 0) -> Path:

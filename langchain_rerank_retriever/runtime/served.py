@@ -143,7 +143,7 @@ class ServedModel(ABC):
             raise StorageError(
                 f"The files in '{self._folder}' have changed since the model was loaded. Load it again."
             )
-        save_atomically(model, folder)
+        save_atomically(model, folder, show_progress=bool(self._settings.get("show_progress")))
 
     def close(self) -> None:
         """End the worker and let go of the model; what waits fails with ClosedError. May be repeated."""

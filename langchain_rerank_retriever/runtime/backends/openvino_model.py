@@ -18,7 +18,7 @@ from langchain_rerank_retriever.errors import ModelLoadError
 from langchain_rerank_retriever.protocols import FloatArray
 from langchain_rerank_retriever.runtime.backends.openvino_library import nncf, no_bars, no_reports, openvino
 from langchain_rerank_retriever.runtime.backends.signal_stack import same_signal_stack
-from langchain_rerank_retriever.runtime.models.loading import quiet
+from langchain_rerank_retriever.runtime.models.quiet import quiet
 
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel

@@ -2,13 +2,12 @@
 
 import json
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_rerank_retriever.errors import InvalidArgumentError, ModelLoadError
+from langchain_rerank_retriever.runtime.models.quiet import quiet
 
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel
@@ -248,20 +247,3 @@ def _download(full: str, name: str) -> Path:
         ) from error
     except (_http_error(), OSError, RuntimeError) as error:
         raise ModelLoadError(f"{looked}; the hub cannot be reached ({error}). {fix}") from error
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep bars and reports of transformers off stderr; what they warn of is checked here, as an error."""
-    from transformers.utils import logging
-
-    settings: Any = logging
-    bars, verbosity = settings.is_progress_bar_enabled(), settings.get_verbosity()
-    settings.disable_progress_bar()
-    settings.set_verbosity_error()
-    try:
-        yield
-    finally:
-        settings.set_verbosity(verbosity)
-        if bars:
-            settings.enable_progress_bar()

@@ -1,17 +1,24 @@
 """Writing a model's folder whole or not at all."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from langchain_rerank_retriever.errors import InvalidArgumentError, StorageError
 from langchain_rerank_retriever.files import is_missing_or_empty, move_into_place, scratch_folder
+from langchain_rerank_retriever.runtime.models.quiet import quiet
 
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel
 
 
-def save_atomically(model: "BaseModel", folder: str | Path) -> Path:
+def save_atomically(model: "BaseModel", folder: str | Path, *, show_progress: bool = False) -> Path:
     """Write what sentence-transformers loads into a new folder: built beside it, then renamed into place.
+
+    Args:
+        model: What to write.
+        folder: Where.
+        show_progress: Whether transformers may draw its bars on stderr.
 
     Returns:
         The folder.
@@ -23,7 +30,7 @@ def save_atomically(model: "BaseModel", folder: str | Path) -> Path:
     target = Path(folder).expanduser().absolute()
     check_free(target)
     try:
-        with scratch_folder(target) as scratch:
+        with scratch_folder(target) as scratch, nullcontext() if show_progress else quiet():
             model.save_pretrained(str(scratch), create_model_card=False)
             # Replaces an empty folder; fails on one that another process has filled meanwhile.
             move_into_place(scratch, target)
