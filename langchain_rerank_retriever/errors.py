@@ -11,8 +11,11 @@
     ├── StorageError           (OSError)       a folder or file cannot be read or written
     │   ├── FormatError                        not ours, damaged, or of a newer version
     │   └── ReadOnlyError                      a change was asked of something opened read-only
+    ├── RecallError            (RuntimeError)  a source of candidates failed, or gave what is no document
     ├── ScoringError           (RuntimeError)  a model gave no number, or not as many as asked for
+    ├── RetrieverError         (RuntimeError)  a retriever failed while it was evaluated
     ├── LaunchError            (RuntimeError)  another process of the same launch failed or is gone
+    ├── ShardError             (RuntimeError)  the workers of a cluster could not do their part of a job
     ├── OverloadedError        (RuntimeError)  more waits for a model than it keeps
     └── ClosedError            (RuntimeError)  used after close()
 
@@ -90,12 +93,40 @@ class ReadOnlyError(StorageError):
     """A change was asked of a store or bundle that was opened read-only."""
 
 
+class RecallError(RerankError, RuntimeError):
+    """A store or retriever that candidates are recalled from failed; the cause, if there is one, is what it raised.
+
+    Attributes:
+        source: Its kind, and its place where it is one of several.
+    """
+
+    def __init__(self, message: str, *, source: str) -> None:
+        super().__init__(message)
+        self.source = source
+
+
 class ScoringError(RerankError, RuntimeError):
     """A model returned something that is no finite number, or not one per input."""
 
 
+class RetrieverError(RerankError, RuntimeError):
+    """A retriever raised while it was evaluated; the cause is what it raised.
+
+    Attributes:
+        query_id: The query on which it did.
+    """
+
+    def __init__(self, message: str, *, query_id: str) -> None:
+        super().__init__(message)
+        self.query_id = query_id
+
+
 class LaunchError(RerankError, RuntimeError):
     """Another process of the same launch failed, is gone or did not answer, so this one cannot go on either."""
+
+
+class ShardError(RerankError, RuntimeError):
+    """The workers of a cluster could not make a shard of a job; those that are made are kept."""
 
 
 class OverloadedError(RerankError, RuntimeError):

@@ -2,17 +2,20 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
 
 from langchain_rerank_retriever.errors import InvalidArgumentError
-from langchain_rerank_retriever.evaluation.comparison import ComparedSystem, Comparison
+from langchain_rerank_retriever.evaluation.comparison import BASELINE, UNDECIDED, ComparedSystem, Comparison
 from langchain_rerank_retriever.evaluation.judgements import some
 from langchain_rerank_retriever.evaluation.paired import (
+    RESAMPLES,
     Floats,
     bootstrap_intervals,
     holm,
+    queries_needed,
     sign_flip_p_values,
 )
 from langchain_rerank_retriever.evaluation.result import Evaluation
@@ -31,23 +34,29 @@ _FEWEST_RESAMPLES = 100
 
 _TIE = 1e-12
 
+Interval = tuple[float, float]
+Pair = tuple[Evaluation, Evaluation]
+
 
 def compare(
     evaluations: Sequence[Evaluation],
     *,
     baseline: str | None = None,
+    pairwise: bool = False,
     seed: int = 0,
-    resamples: int = 10_000,
+    resamples: int = RESAMPLES,
 ) -> Comparison:
     """Compare systems that were evaluated on the same queries by the same measures.
 
     A system is "better" or "worse" where its corrected p is below 0.05. Otherwise there is "no difference of
     more than X" if X is at most 0.02, X being the far end of the interval or 3 / queries, whichever is
-    larger; else there are "not enough queries to tell". All that takes higher values for better ones.
+    larger; else there are "not enough queries to tell", and `queries_needed` says about how many would do. All
+    that takes higher values for better ones.
 
     Args:
         evaluations: At least one, each with its own name.
         baseline: Name of the one to compare with; None is the first.
+        pairwise: Compare the others with each other, too. p is then corrected for all pairs.
         seed: The same seed gives the same numbers, whatever else is compared along.
         resamples: Of the test and of the bootstrap, at least 100.
 
@@ -61,31 +70,23 @@ def compare(
         evaluations = [evaluations]
     first = _checked(evaluations, baseline)
     others = [evaluation for evaluation in evaluations if evaluation is not first]
-    rows = {(first.name, measure): _baseline_row(first, measure) for measure in first.means}
-    if others:
-        differences = np.stack(
-            [
-                _values(other, measure) - _values(first, measure)
-                for measure in first.means
-                for other in others
-            ],
-            axis=1,
-        )
-        p_values = sign_flip_p_values(differences, resamples=resamples, seed=seed)
-        lower, upper = bootstrap_intervals(differences, resamples=resamples, seed=seed)
-        for number, measure in enumerate(first.means):
-            columns = range(number * len(others), (number + 1) * len(others))
-            for other, column, p_holm in zip(others, columns, holm(p_values[list(columns)])):
-                interval = (float(lower[column]), float(upper[column]))
-                p = (float(p_values[column]), float(p_holm))
-                rows[other.name, measure] = _row(other, measure, differences[:, column], interval, p)
+    among = [(later, earlier) for earlier, later in combinations(others, 2)] if pairwise else []
+    means = _mean_intervals(evaluations, resamples=resamples, seed=seed)
+    rows = {
+        (first.name, first.name, measure): _baseline_row(first, measure, means) for measure in first.means
+    }
+    pairs = [(other, first) for other in others] + among
+    if pairs:
+        rows |= _tested(pairs, means, resamples=resamples, seed=seed)
+    order = [(one, first) for one in evaluations] + among
     return Comparison(
         baseline=first.name,
         queries=first.queries,
-        rows=tuple(rows[evaluation.name, measure] for measure in first.means for evaluation in evaluations),
+        rows=tuple(rows[one.name, other.name, measure] for measure in first.means for one, other in order),
         latency_ms={evaluation.name: evaluation.latency_ms for evaluation in evaluations},
         resamples=resamples,
         seed=seed,
+        asked={evaluation.name: evaluation.asked for evaluation in evaluations},
     )
 
 
@@ -114,32 +115,83 @@ def _checked(evaluations: Sequence[Evaluation], baseline: str | None) -> Evaluat
     return first
 
 
-def _values(evaluation: Evaluation, measure: str) -> Floats:
-    # In one order for all systems, whatever order each was asked in.
-    values = evaluation.per_query[measure]
-    return np.array([values[query_id] for query_id in sorted(values)], dtype=np.float64)
+def _mean_intervals(
+    evaluations: Sequence[Evaluation], *, resamples: int, seed: int
+) -> dict[tuple[str, str], Interval]:
+    """Give the interval of each mean by system and measure."""
+    columns = {(one.name, measure): one.values(measure) for one in evaluations for measure in one.means}
+    bounds = bootstrap_intervals(np.stack(list(columns.values()), axis=1), resamples=resamples, seed=seed)
+    return {key: (float(low), float(high)) for key, low, high in zip(columns, *bounds, strict=True)}
 
 
-def _baseline_row(evaluation: Evaluation, measure: str) -> ComparedSystem:
-    mean, queries = evaluation.means[measure], evaluation.queries
+def _tested(
+    pairs: Sequence[Pair], means: Mapping[tuple[str, str], Interval], *, resamples: int, seed: int
+) -> dict[tuple[str, str, str], ComparedSystem]:
+    """Test every pair by every measure; p-values are corrected among the pairs of a measure."""
+    measures = list(pairs[0][0].means)
+    contests = [(one, other, measure) for measure in measures for one, other in pairs]
+    differences = np.stack(
+        [one.values(measure) - other.values(measure) for one, other, measure in contests], axis=1
+    )
+    p_values = sign_flip_p_values(differences, resamples=resamples, seed=seed)
+    corrected = np.concatenate([holm(family) for family in np.split(p_values, len(measures))])
+    lower, upper = bootstrap_intervals(differences, resamples=resamples, seed=seed)
+    rows = {}
+    for column, (one, other, measure) in enumerate(contests):
+        rows[one.name, other.name, measure] = _row(
+            one,
+            against=other.name,
+            measure=measure,
+            mean_interval=means[one.name, measure],
+            differences=differences[:, column],
+            interval=(float(lower[column]), float(upper[column])),
+            p=(float(p_values[column]), float(corrected[column])),
+            comparisons=len(pairs),
+        )
+    return rows
+
+
+def _baseline_row(
+    evaluation: Evaluation, measure: str, means: Mapping[tuple[str, str], Interval]
+) -> ComparedSystem:
     return ComparedSystem(
-        evaluation.name, measure, mean, 0.0, (0.0, 0.0), 1.0, 1.0, 0, queries, 0, "baseline"
+        system=evaluation.name,
+        against=evaluation.name,
+        measure=measure,
+        mean=evaluation.means[measure],
+        mean_interval=means[evaluation.name, measure],
+        difference=0.0,
+        interval=(0.0, 0.0),
+        p_value=1.0,
+        p_holm=1.0,
+        wins=0,
+        ties=evaluation.queries,
+        losses=0,
+        verdict=BASELINE,
+        queries_needed=None,
     )
 
 
 def _row(
     evaluation: Evaluation,
+    *,
+    against: str,
     measure: str,
+    mean_interval: Interval,
     differences: Floats,
-    interval: tuple[float, float],
+    interval: Interval,
     p: tuple[float, float],
+    comparisons: int,
 ) -> ComparedSystem:
     difference = float(differences.mean())
     wins, losses = int((differences > _TIE).sum()), int((differences < -_TIE).sum())
+    verdict = _verdict(difference, interval, p[1], len(differences))
     return ComparedSystem(
         system=evaluation.name,
+        against=against,
         measure=measure,
         mean=evaluation.means[measure],
+        mean_interval=mean_interval,
         difference=difference,
         interval=interval,
         p_value=p[0],
@@ -147,14 +199,25 @@ def _row(
         wins=wins,
         ties=len(differences) - wins - losses,
         losses=losses,
-        verdict=_verdict(difference, interval, p[1], len(differences)),
+        verdict=verdict,
+        queries_needed=_needed(differences, comparisons) if verdict == UNDECIDED else None,
     )
 
 
-def _verdict(difference: float, interval: tuple[float, float], p_holm: float, queries: int) -> str:
+def _verdict(difference: float, interval: Interval, p_holm: float, queries: int) -> str:
     if p_holm < SIGNIFICANT:
         return "better" if difference > 0 else "worse"
     bound = max(abs(interval[0]), abs(interval[1]), _RULE_OF_THREE / queries)
     if bound <= SMALL_DIFFERENCE:
         return f"no difference of more than {math.ceil(bound * 1000) / 1000:.3f}"
-    return "not enough queries to tell"
+    return UNDECIDED
+
+
+def _needed(differences: Floats, comparisons: int) -> int | None:
+    return queries_needed(
+        differences,
+        small=SMALL_DIFFERENCE,
+        fewest_alike=math.ceil(_RULE_OF_THREE / SMALL_DIFFERENCE),
+        # The level that Holm's correction asks of the smallest p, and of none a smaller one.
+        significance=SIGNIFICANT / comparisons,
+    )

@@ -1,34 +1,45 @@
 """What a comparison says."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from html import escape
 from typing import Any
 
 from langchain_rerank_retriever.errors import InvalidArgumentError
-from langchain_rerank_retriever.evaluation.table import as_markdown, as_text
+from langchain_rerank_retriever.evaluation.table import as_html, as_markdown, as_text
+
+BASELINE = "baseline"
+UNDECIDED = "not enough queries to tell"
 
 
 @dataclass(frozen=True, slots=True)
 class ComparedSystem:
-    """One system by one measure, against the baseline. The baseline's own row has difference 0 and p 1.
+    """One system by one measure, against another. The baseline's own row has difference 0 and p 1.
 
     Attributes:
         system: Its name.
+        against: The name of the other, which is the baseline unless all pairs are compared.
         measure: Canonical name of the measure.
         mean: Mean over all queries.
-        difference: Mean minus the baseline's mean; above 0 is better.
+        mean_interval: 95 % interval of the mean, bootstrap over queries. Whether two systems differ is not seen
+            from these: see `interval`.
+        difference: Mean minus the other's mean; above 0 is better.
         interval: 95 % interval of the difference, paired bootstrap over queries.
         p_value: Two-sided paired randomisation test.
-        p_holm: The same, corrected for the number of systems compared by this measure.
-        wins: Queries on which it is better than the baseline; `ties` and `losses` accordingly.
+        p_holm: The same, corrected for the number of pairs compared by this measure.
+        wins: Queries on which it is better than the other; `ties` and `losses` accordingly.
         verdict: `"baseline"`, `"better"`, `"worse"`, `"no difference of more than 0.012"` or
             `"not enough queries to tell"`.
+        queries_needed: About how many queries would do to tell, if more come that are like these; None where these
+            do, or where there is but one. How it is computed: see `paired.queries_needed`.
     """
 
     system: str
+    against: str
     measure: str
     mean: float
+    mean_interval: tuple[float, float]
     difference: float
     interval: tuple[float, float]
     p_value: float
@@ -37,19 +48,29 @@ class ComparedSystem:
     ties: int
     losses: int
     verdict: str
+    queries_needed: int | None
+
+    @property
+    def words(self) -> str:
+        """The verdict, with how many queries would do where there are not enough."""
+        if self.queries_needed is None:
+            return self.verdict
+        return f"{self.verdict}: about {self.queries_needed:,} would do"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Comparison:
     """Several systems on the same queries; `str()` is a table.
 
     Attributes:
         baseline: Name of the system that the others are compared with.
         queries: How many queries the means are over.
-        rows: One for each measure and system, measure by measure, systems in the order given.
+        rows: Measure by measure: each system against the baseline, in the order given, then all other pairs where
+            they are compared.
         latency_ms: `Evaluation.latency_ms` by system.
         resamples: Of the test and of the bootstrap.
         seed: Of both.
+        asked: `Evaluation.asked` by system: what is timed together should be asked alike.
     """
 
     baseline: str
@@ -58,30 +79,41 @@ class Comparison:
     latency_ms: Mapping[str, Mapping[str, Mapping[str, float]]]
     resamples: int
     seed: int
+    asked: Mapping[str, str]
 
-    def row(self, system: str, measure: str) -> ComparedSystem:
-        """One row of the table.
+    def row(self, system: str, measure: str, *, against: str | None = None) -> ComparedSystem:
+        """One row of the table, None for `against` meaning the baseline.
 
         Raises:
             InvalidArgumentError: If there is no such row; names those there are.
         """
+        other = self.baseline if against is None else against
         for row in self.rows:
-            if (row.system, row.measure) == (system, measure):
+            if (row.system, row.against, row.measure) == (system, other, measure):
                 return row
         raise InvalidArgumentError(
-            f"No row for system {system!r} and measure {measure!r}; systems: "
-            f"{', '.join(self.latency_ms)}; measures: {', '.join(self._measures())}."
+            f"No row for system {system!r} and measure {measure!r} against {other!r}; systems: "
+            f"{', '.join(self.latency_ms)}; measures: {', '.join(self._measures())}; pairs other than with the "
+            f"baseline: {', '.join(f'{one} against {two}' for one, two in self._pairs()) or 'none'}."
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON types."""
         systems: dict[str, dict[str, Any]] = {
-            name: {"name": name, "measures": {}, "latency_ms": _plain(latency)}
+            name: {
+                "name": name,
+                "measures": {},
+                "latency_ms": _plain(latency),
+                "asked": self.asked.get(name, ""),
+            }
             for name, latency in self.latency_ms.items()
         }
+        pairs = []
         for row in self.rows:
-            values = asdict(row)
-            values["interval"] = list(row.interval)
+            values = asdict(row) | {"interval": list(row.interval), "mean_interval": list(row.mean_interval)}
+            if row.against != self.baseline:
+                pairs.append(values)
+                continue
             measure = values.pop("measure")
             systems[values.pop("system")]["measures"][measure] = values
         return {
@@ -90,6 +122,7 @@ class Comparison:
             "resamples": self.resamples,
             "seed": self.seed,
             "systems": list(systems.values()),
+            "pairs": pairs,
         }
 
     def to_markdown(self) -> str:
@@ -101,55 +134,80 @@ class Comparison:
         parts = [f"{title}\n{as_text(cells)}" for title, cells in self._tables()]
         return "\n\n".join([*parts, self._legend()])
 
+    def __repr__(self) -> str:
+        return (
+            f"<Comparison of {', '.join(self.latency_ms)} with {self.baseline} by "
+            f"{', '.join(self._measures())} over {self.queries} queries>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Show as tables in a notebook."""
+        parts = [as_html(cells, title) for title, cells in self._tables()]
+        return "\n".join([*parts, f"<p>{escape(self._legend())}</p>"])
+
     def _measures(self) -> list[str]:
         return list(dict.fromkeys(row.measure for row in self.rows))
 
-    def _tables(self) -> list[tuple[str, list[list[str]]]]:
-        header = [
-            "system",
-            "mean",
-            "difference",
-            "95% interval",
-            "p",
-            "p (Holm)",
-            "wins/ties/losses",
-            "verdict",
-        ]
-        tables = []
+    def _pairs(self) -> list[tuple[str, str]]:
+        return list(
+            dict.fromkeys((row.system, row.against) for row in self.rows if row.against != self.baseline)
+        )
+
+    def _tables(self) -> Iterator[tuple[str, list[list[str]]]]:
         for measure in self._measures():
-            rows = [_cells(row) for row in self.rows if row.measure == measure]
-            tables.append((f"{measure} over {self.queries} queries", [header, *rows]))
+            rows = [row for row in self.rows if row.measure == measure]
+            own = [[*_mean(row), *_difference(row)] for row in rows if row.against == self.baseline]
+            yield (
+                f"{measure} over {self.queries} queries",
+                [["system", "mean", "95% interval", *_DIFFERENCE], *own],
+            )
+            among = [
+                [row.system, row.against, *_difference(row)] for row in rows if row.against != self.baseline
+            ]
+            if among:
+                yield f"{measure}, the others with each other", [["system", "against", *_DIFFERENCE], *among]
         totals = {name: latency["total"] for name, latency in self.latency_ms.items() if "total" in latency}
         if totals:
-            percentiles = list(next(iter(totals.values())))
-            rows = [
-                [name, *(f"{values.get(percentile, math.nan):.1f}" for percentile in percentiles)]
-                for name, values in totals.items()
-            ]
-            tables.append(("milliseconds a query", [["system", *percentiles], *rows]))
-        return tables
+            yield "milliseconds a query", self._latency(totals)
+
+    def _latency(self, totals: Mapping[str, Mapping[str, float]]) -> list[list[str]]:
+        percentiles = list(next(iter(totals.values())))
+        rows = [
+            [name, *(f"{values.get(percentile, math.nan):.1f}" for percentile in percentiles)]
+            for name, values in totals.items()
+        ]
+        if not any(self.asked.values()):
+            return [["system", *percentiles], *rows]
+        return [
+            ["system", *percentiles, "asked"],
+            *([*cells, self.asked.get(name, "")] for name, cells in zip(totals, rows, strict=True)),
+        ]
 
     def _legend(self) -> str:
         return (
-            f"Differences are to {self.baseline}. p: two-sided paired randomisation test; p (Holm): "
-            f"corrected for the number of systems. Interval: paired bootstrap. {self.resamples} resamples, "
-            f"seed {self.seed}."
+            f"Differences are to {self.baseline} where no other is named. p: two-sided paired randomisation test; "
+            f"p (Holm): corrected for the number of differences in a measure. Intervals: bootstrap over queries, of "
+            f"differences paired. {self.resamples} resamples, seed {self.seed}."
         )
 
 
-def _cells(row: ComparedSystem) -> list[str]:
-    cells = [row.system, f"{row.mean:.4f}"]
-    if row.verdict == "baseline":
-        return [*cells, "", "", "", "", "", row.verdict]
-    low, high = row.interval
+_DIFFERENCE = ("difference", "95% interval", "p", "p (Holm)", "wins/ties/losses", "verdict")
+
+
+def _mean(row: ComparedSystem) -> list[str]:
+    return [row.system, f"{row.mean:.4f}", "{:.4f} to {:.4f}".format(*row.mean_interval)]
+
+
+def _difference(row: ComparedSystem) -> list[str]:
+    if row.verdict == BASELINE:
+        return ["", "", "", "", "", row.verdict]
     return [
-        *cells,
         f"{row.difference:+.4f}",
-        f"{low:+.4f} to {high:+.4f}",
+        "{:+.4f} to {:+.4f}".format(*row.interval),
         f"{row.p_value:.4f}",
         f"{row.p_holm:.4f}",
         f"{row.wins}/{row.ties}/{row.losses}",
-        row.verdict,
+        row.words,
     ]
 
 

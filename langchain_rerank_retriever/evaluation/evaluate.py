@@ -1,43 +1,23 @@
 """Ask a retriever every judged query, and judge what it answers."""
 
-import time
+import os
 import warnings
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from langchain_core.documents import Document
 from langchain_core.runnables import Runnable
-from langchain_core.runnables.base import RunnableBindingBase
 
-from langchain_rerank_retriever.errors import DataError, InvalidArgumentError
+from langchain_rerank_retriever.errors import DataError
+from langchain_rerank_retriever.evaluation.asking import Answer, Key, Record, Run, ask_all, check_askable
 from langchain_rerank_retriever.evaluation.judge import Judge
-from langchain_rerank_retriever.evaluation.judgements import checked_qrels, checked_queries, some
+from langchain_rerank_retriever.evaluation.judgements import checked_queries, some
 from langchain_rerank_retriever.evaluation.measures import DEFAULT_MEASURES, deepest_cutoff, parse_measures
 from langchain_rerank_retriever.evaluation.result import Evaluation
-from langchain_rerank_retriever.protocols import Explanation
-
-Key = Callable[[Document], str]
-
-#: Candidates that would not be returned however large `k` is.
-_NEVER_RETURNED = ("below_threshold", "dropped_by_reranker")
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """What a retriever says to one query.
-
-    Attributes:
-        documents: Best first.
-        seconds: Wall time by stage, `total` among them.
-        complete: Whether this is the whole ranking, so that a short one does not mean a small `k`.
-    """
-
-    documents: Sequence[Document]
-    seconds: Mapping[str, float]
-    complete: bool
+from langchain_rerank_retriever.evaluation.run_file import opened_run_file
 
 
 def evaluate(
@@ -48,15 +28,25 @@ def evaluate(
     measures: Sequence[str] = DEFAULT_MEASURES,
     name: str | None = None,
     key: Key | None = None,
+    run: Run = "sequential",
+    concurrency: int = 8,
+    run_file: str | os.PathLike[str] | None = None,
     show_progress: bool = False,
 ) -> Evaluation:
     """Measure how well and how fast a retriever finds the documents that are known to be relevant.
 
     A retriever with `explain()` is judged by the order of all its candidates, so that its `k` does not hide
-    what measures with a deeper cutoff ask; candidates below its score threshold, and those that a re-ranker
-    dropped, are left out, as no `k` would return them. Any other is judged by what `invoke` returns.
+    what measures with a deeper cutoff ask; candidates below its score threshold, those that a re-ranker dropped
+    and those that a better one of the same parent stands for are left out, as no `k` would return them. Any other
+    is judged by what `invoke` (`ainvoke`, `batch`) returns.
 
-    Queries are asked one after the other, for the latency. The first one pays for whatever is loaded late.
+    What the times of the result mean depends on `run`:
+
+    * `"sequential"`: what someone waits who is the only user. The first query pays for whatever is loaded late.
+    * `"async"`: by `aexplain` or `ainvoke`; what someone waits while `concurrency - 1` others are served as well.
+    * `"batch"`: by `batch`, or by `explain` in as many threads; the time of a batch of `concurrency` queries divided by
+      their number. So it is how many are answered in a second, the other way up, and not what anyone waits. It is the
+      same for all queries of a batch, and not known by stage.
 
     Args:
         retriever: Any LangChain retriever, or any Runnable from a string to a list of Documents.
@@ -69,111 +59,99 @@ def evaluate(
         name: What the system is called; None takes the name of the retriever.
         key: Gives the id to look up in `qrels`; None takes `Document.id`. A document that comes twice counts
             at its first place.
+        run: How the queries are asked; see above. The values do not depend on it.
+        concurrency: How many are under way at once, or in a batch; not for `"sequential"`.
+        run_file: Keeps every answer in this file as soon as it is there. Where the file exists, only what it lacks is
+            asked. It knows the retriever by its name alone: delete it when the retriever, its documents or `key` have
+            changed. Measures and judgements may change.
         show_progress: Whether to draw a progress bar on stderr.
 
     Raises:
         DataError: If queries or judgements cannot be used, a judged query is not in `queries`, or a returned
             document has no id.
-        InvalidArgumentError: If a measure is unknown, or `retriever` does not return Documents.
+        InvalidArgumentError: If a measure is unknown, `retriever` cannot be asked or does not return Documents, or
+            `run_file` belongs to another retriever, other queries or another `run`.
+        RetrieverError: If the retriever raises; names the query.
+        StorageError: If `run_file` cannot be read or written.
 
     Warns:
         UserWarning: If a retriever never returned as many documents as a measure looks at, or if none of the
             returned ids is a judged one.
     """
-    texts, judged = checked_queries(queries), checked_qrels(qrels)
-    if missing := judged.keys() - texts.keys():
+    texts, judge = checked_queries(queries), Judge(qrels, measures)
+    check_askable(retriever, run, concurrency)
+    if missing := judge.qrels.keys() - texts.keys():
         raise DataError(
-            f"{len(missing)} of {len(judged)} judged queries are not in queries: {some(missing)}. Add their "
-            f"texts, or take their judgements out of qrels."
+            f"{len(missing)} of {len(judge.qrels)} judged queries are not in queries: {some(missing)}. Add "
+            f"their texts, or take their judgements out of qrels."
         )
-    judge = Judge(judged, measures)
-    ask = _asker(retriever)
-    rankings: dict[str, Sequence[str]] = dict.fromkeys(texts, ())
-    seconds: dict[str, list[float]] = defaultdict(list)
-    most, complete = 0, True
-    for query_id in _progress([query_id for query_id in texts if query_id in judged], show=show_progress):
-        answer = ask(texts[query_id])
-        rankings[query_id] = [_id_of(document, key, query_id) for document in answer.documents]
-        for stage, taken in answer.seconds.items():
-            seconds[stage].append(taken)
-        most = max(most, len(answer.documents))
-        complete = complete and answer.complete
-    if not complete:
-        _warn_if_shallow(most, judge.measures)
-    _warn_if_strangers(rankings, judged)
-    return judge(rankings, name=_name_of(retriever) if name is None else name, seconds=seconds)
-
-
-def _asker(retriever: Any) -> Callable[[str], _Answer]:
-    """Choose how to ask: by `explain` where the retriever, or what is bound in it, has it, or by `invoke`."""
-    if not callable(getattr(retriever, "invoke", None)):
-        raise InvalidArgumentError(
-            f"Expected a LangChain retriever or another Runnable, got {type(retriever).__name__}, which has "
-            f"no invoke(). Wrap a plain function in langchain_core.runnables.RunnableLambda."
-        )
-    bound, arguments = retriever, dict[str, Any]()
-    # A binding passes attributes through without what was bound, so that its own explain() would ignore
-    # bind(k=...).
-    while isinstance(bound, RunnableBindingBase):
-        arguments = {**bound.kwargs, **arguments}
-        bound = bound.bound
-    # Asked of the class, since other wrappers too hand attributes through and would lose their settings.
-    if callable(getattr(type(bound), "explain", None)):
-        return partial(_explained, retriever, partial(bound.explain, **arguments))
-    return partial(_invoked, retriever)
-
-
-def _explained(retriever: Any, explain: Callable[[str], Any], query: str) -> _Answer:
-    started = time.perf_counter()
-    explanation = explain(query)
-    taken = time.perf_counter() - started
-    if not isinstance(explanation, Explanation):
-        return _invoked(retriever, query)  # some other library's explain()
-    kept = [
-        candidate.document for candidate in explanation.candidates if candidate.outcome not in _NEVER_RETURNED
-    ]
-    return _Answer(kept, {"total": taken, **explanation.seconds}, complete=True)
-
-
-def _invoked(retriever: Any, query: str) -> _Answer:
-    started = time.perf_counter()
-    documents = retriever.invoke(query)
-    taken = time.perf_counter() - started
-    if not isinstance(documents, Sequence) or not all(
-        isinstance(document, Document) for document in documents
-    ):
-        raise InvalidArgumentError(
-            f"The retriever must return a list of Documents, got {type(documents).__name__} for {query!r}."
-        )
-    return _Answer(documents, {"total": taken}, complete=False)
-
-
-def _id_of(document: Document, key: Key | None, query_id: str) -> str:
-    identifier = document.id if key is None else key(document)
-    if isinstance(identifier, str) and identifier:
-        return identifier
-    if key is not None:
-        raise DataError(
-            f"key must return a non-empty string, got {identifier!r} for a document of query {query_id!r}."
-        )
-    raise DataError(
-        f"A document returned for query {query_id!r} has no id, so that qrels cannot be looked up. Index "
-        f"documents with their ids, or say where the id is: evaluate(..., key=lambda document: "
-        f"document.metadata['source'])."
+    called = _name_of(retriever) if name is None else name
+    asked = {"sequential": "one at a time", "async": f"{concurrency} at once"}.get(
+        run, f"in batches of {concurrency}"
     )
+    wanted = {query_id: text for query_id, text in texts.items() if query_id in judge.qrels}
+    ask = partial(ask_all, retriever, key=key, run=run, concurrency=concurrency)
+    if run_file is None:
+        answers = _collected(ask, wanted, {}, None, show=show_progress)
+    else:
+        with opened_run_file(run_file, retriever=called, asked=asked, queries=texts) as kept:
+            answers = _collected(ask, wanted, kept.answers, kept.append, show=show_progress)
+    evaluation = _judged(judge, texts, answers, called)
+    if not all(answer.trace for answer in answers.values()):
+        _warn_if_shallow(max(len(answer.ranking) for answer in answers.values()), judge.measures)
+    _warn_if_strangers(evaluation)
+    return replace(evaluation, asked=asked, query_texts=wanted)
+
+
+def _collected(
+    ask: Callable[[Mapping[str, str], Record], None],
+    wanted: Mapping[str, str],
+    known: Mapping[str, Answer],
+    keep: Record | None,
+    *,
+    show: bool,
+) -> dict[str, Answer]:
+    """Ask what is not known yet, and return all answers in the order of the queries."""
+    answers = {query_id: known[query_id] for query_id in wanted if query_id in known}
+    with _progress(len(wanted), len(answers), show=show) as advance:
+
+        def record(query_id: str, answer: Answer) -> None:
+            if keep is not None:
+                keep(query_id, answer)
+            answers[query_id] = answer
+            advance()
+
+        ask({query_id: text for query_id, text in wanted.items() if query_id not in answers}, record)
+    return {query_id: answers[query_id] for query_id in wanted}
+
+
+def _judged(judge: Judge, texts: Mapping[str, str], answers: Mapping[str, Answer], name: str) -> Evaluation:
+    seconds: dict[str, dict[str, float]] = {}
+    for query_id, answer in answers.items():
+        for stage, taken in answer.seconds.items():
+            seconds.setdefault(stage, {})[query_id] = taken
+    rankings: dict[str, Sequence[str]] = dict.fromkeys(texts, ())
+    rankings.update((query_id, answer.ranking) for query_id, answer in answers.items())
+    evaluation = judge(rankings, name=name, seconds=seconds)
+    traces = {query_id: answer.trace for query_id, answer in answers.items() if answer.trace is not None}
+    return replace(evaluation, traces=traces)
 
 
 def _name_of(retriever: Any) -> str:
     return str(retriever.get_name()) if isinstance(retriever, Runnable) else type(retriever).__name__
 
 
-def _progress(query_ids: list[str], *, show: bool) -> Iterable[str]:
+@contextmanager
+def _progress(total: int, done: int, *, show: bool) -> Iterator[Callable[[], None]]:
+    """Draw a bar and hand out what moves it by one."""
     if not show:
-        return query_ids
+        yield lambda: None
+        return
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import Progress
 
-    return track(query_ids, description="Evaluating", console=Console(stderr=True))
+    with Progress(console=Console(stderr=True)) as bar:
+        yield partial(bar.advance, bar.add_task("Evaluating", total=total, completed=done))
 
 
 def _warn_if_shallow(most: int, measures: Sequence[str]) -> None:
@@ -188,11 +166,9 @@ def _warn_if_shallow(most: int, measures: Sequence[str]) -> None:
         )
 
 
-def _warn_if_strangers(
-    rankings: Mapping[str, Sequence[str]], judged: Mapping[str, Mapping[str, int]]
-) -> None:
-    returned = {document_id for ids in rankings.values() for document_id in ids}
-    known = {document_id for documents in judged.values() for document_id in documents}
+def _warn_if_strangers(evaluation: Evaluation) -> None:
+    returned = {document_id for ids in evaluation.ranking.values() for document_id in ids}
+    known = {document_id for documents in evaluation.qrels.values() for document_id in documents}
     if returned and returned.isdisjoint(known):
         warnings.warn(
             f"None of the {len(returned)} returned document ids (such as {min(returned)!r}) is in qrels "

@@ -49,12 +49,17 @@ class Judge:
         """Canonical names of the measures, in the order given."""
         return tuple(self._measures)
 
+    @property
+    def qrels(self) -> Mapping[str, Mapping[str, int]]:
+        """The judgements as they are used, of the queries that have some."""
+        return self._qrels
+
     def __call__(
         self,
         rankings: Mapping[str, Sequence[str]],
         *,
         name: str = "rankings",
-        seconds: Mapping[str, Sequence[float]] | None = None,
+        seconds: Mapping[str, Mapping[str, float]] | None = None,
     ) -> Evaluation:
         """Judge rankings.
 
@@ -63,7 +68,7 @@ class Judge:
                 first place only. An empty sequence is a query that got nothing. Queries without judgements
                 are counted and left out.
             name: What the system is called.
-            seconds: Wall time by stage, one number a query in any order.
+            seconds: Wall time by stage and query, `{stage: {query id: seconds}}`.
 
         Raises:
             DataError: If a judged query has no ranking at all (it must not pass for one that got nothing), or
@@ -86,6 +91,8 @@ class Judge:
             ranking=unique,
             latency_ms=_latency(seconds or {}),
             unjudged_queries=len(rankings.keys() - self._qrels.keys()),
+            seconds=seconds or {},
+            qrels=self._qrels,
         )
 
     def _values(self, rankings: Mapping[str, tuple[str, ...]]) -> dict[str, dict[str, float]]:
@@ -119,7 +126,7 @@ def judge(
     measures: Sequence[str] = DEFAULT_MEASURES,
     *,
     name: str = "rankings",
-    seconds: Mapping[str, Sequence[float]] | None = None,
+    seconds: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Evaluation:
     """Judge rankings once; for many of the same queries make one `Judge`, which says what all this means."""
     return Judge(qrels, measures)(rankings, name=name, seconds=seconds)
@@ -134,12 +141,14 @@ def _unique(query_id: str, ids: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(ids))
 
 
-def _latency(seconds: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]]:
+def _latency(seconds: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
     return {
         stage: {
             f"p{percentile}": float(value)
-            for percentile, value in zip(PERCENTILES, np.percentile(1000 * np.asarray(taken), PERCENTILES))
+            for percentile, value in zip(
+                PERCENTILES, np.percentile(1000 * np.array(list(taken.values())), PERCENTILES)
+            )
         }
         for stage, taken in seconds.items()
-        if len(taken)
+        if taken
     }

@@ -176,7 +176,7 @@ def judged() -> list[Evaluation]:
             qrels,
             ["RR@10", "R@10"],
             name=name,
-            seconds={"total": [0.010], "rerank": [0.004]},
+            seconds={"total": {"q0": 0.010}, "rerank": {"q0": 0.004}},
         )
         for name, ids in rankings.items()
     ]
@@ -185,22 +185,22 @@ def judged() -> list[Evaluation]:
 def test_text(judged: list[Evaluation]) -> None:
     lines = str(compare(judged)).splitlines()
     assert lines[0] == "RR@10 over 20 queries"
-    assert lines[1].split() == (
-        ["system", "mean", "difference", "95%", "interval", "p", "p", "(Holm)", "wins/ties/losses", "verdict"]
-    )
-    assert lines[2].split() == ["base", "0.5000", "baseline"]
-    assert lines[3].split() == (
-        ["tuned", "1.0000", "+0.5000", "+0.5000", "to", "+0.5000", "0.0001", "0.0001", "20/0/0", "better"]
+    assert [cell.strip() for cell in lines[1].split("  ") if cell] == [
+        "system", "mean", "95% interval", "difference", "95% interval", "p", "p (Holm)", "wins/ties/losses", "verdict"
+    ]  # fmt: skip
+    assert lines[2].split() == ["base", "0.5000", "0.5000", "to", "0.5000", "baseline"]
+    assert " ".join(lines[3].split()) == (
+        "tuned 1.0000 1.0000 to 1.0000 +0.5000 +0.5000 to +0.5000 0.0001 0.0001 20/0/0 better"
     )
     assert lines[2].index("baseline") == lines[3].index("better") == lines[1].index("verdict")
     assert "base    10.0  10.0  10.0" in lines
-    assert lines[-1].startswith("Differences are to base. p: two-sided paired randomisation test")
+    assert lines[-1].startswith("Differences are to base where no other is named. p: two-sided paired")
 
 
 def test_markdown(judged: list[Evaluation]) -> None:
     text = compare([judged[0], system_named(judged[1], "a|b")]).to_markdown()
-    assert "**RR@10 over 20 queries**\n\n| system | mean | difference |" in text
-    assert "| a\\|b | 1.0000 | +0.5000 | +0.5000 to +0.5000 |" in text
+    assert "**RR@10 over 20 queries**\n\n| system | mean | 95% interval | difference |" in text
+    assert "| a\\|b | 1.0000 | 1.0000 to 1.0000 | +0.5000 | +0.5000 to +0.5000 |" in text
 
 
 def system_named(evaluation: Evaluation, name: str) -> Evaluation:
@@ -214,7 +214,9 @@ def test_dictionary(judged: list[Evaluation]) -> None:
     assert base["name"] == "base"
     assert base["measures"]["RR@10"]["mean"] == 0.5
     assert tuned["measures"]["RR@10"]["interval"] == [0.5, 0.5]
+    assert tuned["measures"]["RR@10"]["mean_interval"] == [1.0, 1.0]
     assert tuned["measures"]["RR@10"]["verdict"] == "better"
+    assert data["pairs"] == []
     assert tuned["latency_ms"]["rerank"]["p50"] == pytest.approx(4.0)
 
 
@@ -233,6 +235,6 @@ def test_what_cannot_be_compared(rng: np.random.Generator) -> None:
     with pytest.raises(InvalidArgumentError, match="at least 100, got 10"):
         compare([a], resamples=10)
     with pytest.raises(
-        InvalidArgumentError, match="No row for system 'a' and measure 'AP'; systems: a; measures"
+        InvalidArgumentError, match="No row for system 'a' and measure 'AP' against 'a'; systems: a; measures"
     ):
         compare([a]).row("a", "AP")

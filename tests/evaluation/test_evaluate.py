@@ -1,18 +1,25 @@
 """Any retriever can be asked; what it answers is judged as it is, and silence or shallowness is said."""
 
+import asyncio
+import time
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from langchain_core.cross_encoders import BaseCrossEncoder
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda
 from langchain_core.vectorstores import InMemoryVectorStore
+from pydantic import Field
 
-from langchain_rerank_retriever.errors import DataError, InvalidArgumentError
+from langchain_rerank_retriever import CrossEncoderReranker
+from langchain_rerank_retriever.errors import DataError, InvalidArgumentError, RetrieverError
 from langchain_rerank_retriever.evaluation import compare, evaluate
 from langchain_rerank_retriever.protocols import ExplainedCandidate, Explanation, Outcome
+
+RUNS = ["sequential", "async", "batch"]
 
 TEXTS = {
     "cats": "cats purr and chase mice",
@@ -104,7 +111,7 @@ def test_a_retriever_that_explains_is_judged_by_all_its_candidates() -> None:
     assert result.latency_ms["total"]["p95"] == pytest.approx(4.0)
 
 
-@pytest.mark.parametrize("outcome", ["below_threshold", "dropped_by_reranker"])
+@pytest.mark.parametrize("outcome", ["below_threshold", "dropped_by_reranker", "collapsed"])
 def test_what_no_k_would_return_is_not_judged(outcome: str) -> None:
     retriever = Explaining(answers={"q": [("dogs", "returned"), ("cats", outcome)]})
     result = evaluate(retriever, {"q1": "q"}, {"q1": {"cats": 1, "dogs": 0}})
@@ -118,15 +125,224 @@ def test_what_is_bound_to_a_retriever_reaches_explain() -> None:
     assert result["RR@10"] == 0.5
 
 
-def test_an_explain_of_another_library_is_not_ours() -> None:
+def test_what_became_of_the_candidates_is_kept() -> None:
+    rows = [("dogs", "returned"), ("birds", "below_threshold"), ("cats", "below_k")]
+    retriever = Explaining(answers={"q": rows})
+    result = evaluate(
+        retriever,
+        {"q1": "q"},
+        {"q1": {"metadata of cats": 1}},
+        measures=["RR@10"],
+        key=lambda document: f"metadata of {document.id}",
+    )
+    trace = result.traces["q1"]
+    assert [(one.document_id, one.rank, one.outcome) for one in trace.candidates] == [
+        (f"metadata of {name}", rank, outcome) for rank, (name, outcome) in enumerate(rows, start=1)
+    ]
+    assert trace.relevance_kind == "recall_score"
+    assert trace.seconds == {"recall": 0.001, "rerank": 0.003, "blend": 0.0, "total": 0.004}
+    assert result.ranking["q1"] == ("metadata of dogs", "metadata of cats")
+    assert result.seconds == {stage: {"q1": taken} for stage, taken in trace.seconds.items()}
+    assert (result.query_texts, result.qrels) == ({"q1": "q"}, {"q1": {"metadata of cats": 1}})
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_an_explain_of_another_library_is_not_ours(run: Any) -> None:
+    explained = []
+
     class Other(BaseRetriever):
         def explain(self, query: str) -> str:
+            explained.append(query)
             return "because"
 
         def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
             return documents("cats")
 
-    assert evaluate(Other(), {"q": "x"}, {"q": {"cats": 1}}, measures=["RR@1"])["RR@1"] == 1.0
+    queries = {f"q{number}": "x" for number in range(6)}
+    qrels = {one: {"cats": 1} for one in queries}
+    result = evaluate(Other(), queries, qrels, measures=["RR@1"], run=run, concurrency=2)
+    assert (result["RR@1"], result.traces) == (1.0, {})
+    assert len(explained) <= 2
+
+
+def test_a_wrapper_that_does_more_than_pass_arguments_is_asked_itself() -> None:
+    retriever = Explaining(answers={"q": [("dogs", "returned")]}).with_retry(stop_after_attempt=1)
+    with pytest.raises(RetrieverError, match=r"explain\(\) says more"):
+        evaluate(retriever, {"q1": "q"}, {"q1": {"cats": 1}}, measures=["RR@10"])
+
+
+class Compressing(BaseRetriever):
+    """What `ContextualCompressionRetriever` of langchain-classic does: retrieve, then let a compressor choose."""
+
+    base_retriever: Any
+    base_compressor: Any
+
+    def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
+        found = self.base_retriever.invoke(query, config={"callbacks": run_manager.get_child()})
+        if not found:
+            return []
+        return list(self.base_compressor.compress_documents(found, query, callbacks=run_manager.get_child()))
+
+
+class WordOverlap(BaseCrossEncoder):
+    def score(self, text_pairs: list[tuple[str, str]]) -> list[float]:
+        return [len(set(query.split()) & set(text.split())) / 10 for query, text in text_pairs]
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_compression_retriever(hash_embeddings: Any, run: Any) -> None:
+    store = InMemoryVectorStore(hash_embeddings)
+    store.add_documents([Document(id=name, page_content=text) for name, text in TEXTS.items()])
+    retriever = Compressing(
+        base_retriever=store.as_retriever(search_kwargs={"k": 4}),
+        base_compressor=CrossEncoderReranker(model=WordOverlap(), top_n=2),
+    )
+    result = evaluate(retriever, QUERIES, QRELS, measures=["nDCG@2", "R@2"], run=run)
+    assert result.ranking["q1"][0] == "cats"
+    assert [len(ids) for ids in result.ranking.values()] == [2, 2, 2]
+    assert result.traces == {}
+
+
+@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("binding", [dict, lambda: {"last": "cats"}])
+def test_every_way_of_running_gives_the_same(run: Any, binding: Any) -> None:
+    rows = {f"text {number}": [("dogs", "returned"), (f"d{number}", "below_k")] for number in range(9)}
+    queries = {f"q{number}": f"text {number}" for number in range(9)}
+    qrels = {f"q{number}": {f"d{number}": 2, "cats": 1} for number in range(9)}
+    retriever = Explaining(answers=rows).bind(**binding())
+    expected = evaluate(retriever, queries, qrels)
+    result = evaluate(retriever, queries, qrels, run=run, concurrency=4)
+    for field in ("means", "per_query", "ranking", "traces", "qrels"):
+        assert getattr(result, field) == getattr(expected, field)
+    assert list(result.ranking) == list(queries)
+    assert (
+        result.asked == {"sequential": "one at a time", "async": "4 at once", "batch": "in batches of 4"}[run]
+    )
+
+
+class Slow(BaseRetriever):
+    """Takes a tenth of a second, and tells how many waited with it."""
+
+    most: list[int] = Field(default_factory=lambda: [0, 0])
+
+    def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
+        self.most[0] += 1
+        self.most[1] = max(self.most)
+        time.sleep(0.1)
+        self.most[0] -= 1
+        return documents("a")
+
+
+class Awaiting(Slow):
+    async def _aget_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
+        self.most[0] += 1
+        self.most[1] = max(self.most)
+        await asyncio.sleep(0.1)
+        self.most[0] -= 1
+        return documents("a")
+
+
+@pytest.mark.parametrize(
+    ("retriever", "run", "at_once", "milliseconds"),
+    [
+        (Slow(), "sequential", 1, 100),
+        (Slow(), "async", 12, 100),
+        (Awaiting(), "async", 12, 100),
+        (Slow(), "batch", 12, 100 / 12),
+    ],
+)
+def test_how_many_are_under_way_and_what_the_times_mean(
+    retriever: Slow, run: Any, at_once: int, milliseconds: float
+) -> None:
+    queries = {f"q{number}": "x" for number in range(12)}
+    qrels = {one: {"a": 1} for one in queries}
+    started = time.perf_counter()
+    result = evaluate(retriever, queries, qrels, measures=["RR@1"], run=run, concurrency=12)
+    taken = time.perf_counter() - started
+    assert retriever.most[1] == at_once
+    assert milliseconds <= result.latency_ms["total"]["p50"] < 4 * milliseconds
+    assert result.seconds["total"].keys() == queries.keys()
+    assert taken < (5.0 if run == "sequential" else 0.9)
+
+
+async def test_async_within_a_running_loop() -> None:
+    result = evaluate(answering({"x": ["a"]}), {"q": "x"}, {"q": {"a": 1}}, measures=["RR@1"], run="async")
+    assert result["RR@1"] == 1.0
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_retriever_that_fails_names_the_query(run: Any) -> None:
+    queries = {"q1": "one", "q2": "two", "q3": "three"}
+    fails = answering({"one": ["a"], "three": ["a"]})
+    with pytest.raises(RetrieverError, match=r"failed on query 'q2' \('two'\): KeyError: 'two'") as caught:
+        evaluate(fails, queries, {one: {"a": 1} for one in queries}, run=run)
+    assert caught.value.query_id == "q2"
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_retriever_whose_explain_fails_names_the_query(run: Any) -> None:
+    with pytest.raises(RetrieverError, match="failed on query 'q2'"):
+        evaluate(
+            Explaining(answers={"one": [("a", "returned")]}),
+            {"q1": "one", "q2": "two"},
+            {"q1": {"a": 1}, "q2": {"a": 1}},
+            run=run,
+        )
+
+
+def test_ctrl_c_is_not_a_failure_of_the_retriever() -> None:
+    def answer(query: str) -> list[Document]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(RunnableLambda(answer), {"q": "x"}, {"q": {"a": 1}})
+
+
+def test_a_document_that_comes_twice_counts_at_its_first_place() -> None:
+    result = evaluate(
+        answering({"x": ["b", "b", "a", "a"]}), {"q": "x"}, {"q": {"a": 1}}, measures=["RR@4", "P@2"]
+    )
+    assert (result["RR@4"], result["P@2"]) == (0.5, 0.5)
+    assert result.ranking["q"] == ("b", "a")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"run": "threads"}, "run must be one of 'sequential', 'async', 'batch', got 'threads'"),
+        ({"concurrency": 0}, "concurrency must be a whole number of at least 1, got 0"),
+        ({"concurrency": True}, "got True"),
+        ({"concurrency": 2.5}, "got 2.5"),
+    ],
+)
+def test_ways_of_running_that_there_are_not(arguments: Any, message: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=message):
+        evaluate(answering({}), {"q": "x"}, {"q": {"a": 1}}, **arguments)
+
+
+def test_what_can_be_asked_in_one_way_only() -> None:
+    class Plain:
+        def invoke(self, query: str) -> list[Document]:
+            return documents("a")
+
+    assert evaluate(Plain(), {"q": "x"}, {"q": {"a": 1}}, measures=["RR@1"])["RR@1"] == 1.0
+    with pytest.raises(InvalidArgumentError, match=r"got Plain, which has no ainvoke\(\)"):
+        evaluate(Plain(), {"q": "x"}, {"q": {"a": 1}}, run="async")
+
+
+def test_a_batch_must_have_an_answer_to_each() -> None:
+    class Short(RunnableLambda):
+        def batch(
+            self, inputs: Any, config: Any = None, *, return_exceptions: bool = False, **kwargs: Any
+        ) -> Any:
+            return [documents("a")]
+
+    queries = {"q1": "x", "q2": "y"}
+    with pytest.raises(
+        InvalidArgumentError, match=r"batch\(\) must return a list with one answer to each of 2"
+    ):
+        evaluate(Short(lambda query: []), queries, {one: {"a": 1} for one in queries}, run="batch")
 
 
 def test_a_reranker_that_changes_nothing_changes_no_value() -> None:
@@ -223,12 +439,19 @@ def test_documents_without_ids() -> None:
         evaluate(nameless, {"q": "x"}, {"q": {"a": 1}})
     with pytest.raises(DataError, match="key must return a non-empty string, got 3"):
         evaluate(nameless, {"q": "x"}, {"q": {"a": 1}}, key=lambda document: 3)
+    with pytest.raises(DataError, match=r"key raised KeyError\('source'\) for a document of query 'q'"):
+        evaluate(nameless, {"q": "x"}, {"q": {"a": 1}}, key=lambda document: document.metadata["source"])
 
 
 @pytest.mark.parametrize("answer", ["text", None, ["text"], {"documents": []}])
 def test_answers_that_are_no_documents(answer: Any) -> None:
     with pytest.raises(InvalidArgumentError, match="must return a list of Documents, got"):
         evaluate(RunnableLambda(lambda query: answer), {"q": "x"}, {"q": {"a": 1}})
+
+
+def test_an_answer_that_is_an_empty_string_is_no_empty_list() -> None:
+    with pytest.raises(InvalidArgumentError, match="got str for query 'q'"):
+        evaluate(RunnableLambda(lambda query: ""), {"q": "x"}, {"q": {"a": 1}})
 
 
 def test_what_cannot_be_asked() -> None:
