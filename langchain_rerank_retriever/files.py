@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all."""
+"""Files and folders that appear whole or not at all."""
 
 import glob
 import os
@@ -8,6 +8,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
+
+from langchain_rerank_retriever.errors import DataError, RerankError, StorageError
 
 _ABANDONED = 24 * 3600
 
@@ -54,9 +57,72 @@ def move_into_place(scratch: Path, target: Path) -> None:
     for file in scratch.rglob("*"):
         sync(file)
     # mkdtemp makes a folder for its owner alone; what it becomes follows the user's umask like any other.
-    umask = os.umask(0)
-    os.umask(umask)
-    scratch.chmod(0o777 & ~umask)
+    scratch.chmod(0o777 & ~_umask())
     sync(scratch)
     scratch.rename(target)
     sync(target.parent)
+
+
+@contextmanager
+def written_whole(target: Path) -> Iterator[TextIO]:
+    """Write a text file in UTF-8 under another name; at the end of the block, durably, it takes the place of the old.
+
+    What is no regular file, such as /dev/stdout, is written to directly.
+
+    Raises:
+        StorageError: If it cannot be written; an earlier file is as it was.
+        DataError: If a text holds a lone surrogate; likewise.
+    """
+    with writing(target):
+        if target.exists() and not target.is_file():
+            with target.open("w", encoding="utf-8", newline="\n") as file:
+                yield file
+            return
+        # A link keeps pointing to the file that it names.
+        target = target.resolve()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(target) as scratch, scratch.open("w", encoding="utf-8", newline="\n") as file:
+            yield file
+
+
+@contextmanager
+def whole_file(target: Path) -> Iterator[Path]:
+    """Yield another name for a file; at the end of the block, durably, what lies there takes the place of the old."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.tmp-", dir=target.parent)
+    os.close(descriptor)
+    scratch = Path(name)
+    try:
+        yield scratch
+        scratch.chmod(0o666 & ~_umask())
+        sync(scratch)
+        scratch.replace(target)
+        sync(target.parent)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Within the block something is written; what goes wrong is told with its name.
+
+    Raises:
+        StorageError: If it cannot be written.
+        DataError: If a text holds a lone surrogate, which UTF-8 cannot carry.
+    """
+    try:
+        yield
+    except RerankError:
+        raise
+    except OSError as error:
+        raise StorageError(f"{target} cannot be written: {error}.") from error
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{target} cannot be written as UTF-8: {error.object[error.start : error.end]!r} is a lone surrogate. "
+            "Clean it first: text.encode('utf-8', 'replace').decode()."
+        ) from error
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask

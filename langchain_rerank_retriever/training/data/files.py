@@ -1,8 +1,6 @@
 """Rows out of whatever holds them: files, data sets, lists, LangChain Documents, BEIR folders."""
 
 import csv
-import json
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -12,10 +10,9 @@ from typing import Any
 from langchain_core.documents import Document
 
 from langchain_rerank_retriever.errors import DataError, RerankError, StorageError
+from langchain_rerank_retriever.formats import beir
+from langchain_rerank_retriever.formats.reading import json_lines, readable
 from langchain_rerank_retriever.training.data.rows import QUERY_COLUMNS, Row
-
-#: What the last field of a line of judgements is, and that of a header is not.
-_NUMBER = re.compile(r"[-+]?\d+(\.\d*)?")
 
 _QUOTES = (
     " In a .tsv file a field that begins with a quotation mark is quoted whole and its inner marks doubled, as "
@@ -152,38 +149,17 @@ def _path_rows(path: Path, columns: tuple[str, ...], beir_split: str) -> Iterato
 
 def _readable(path: Path, rows: Iterator[Row]) -> Iterator[Row]:
     """Pass rows on; what goes wrong in reading them is told with the file's name."""
-    try:
-        yield from rows
-    except RerankError:
-        raise
-    except OSError as error:
-        raise StorageError(f"The training data {path} cannot be read: {error}.") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8: {error}. Save it as UTF-8.") from error
-    except (csv.Error, ValueError) as error:
-        # csv.Error: a field beyond the limit of that module, or a NUL. ValueError: pyarrow's for a damaged file.
-        suffix = path.suffix.lower()
-        raise DataError(
-            f"{path} is no {suffix} file that can be read: {error}.{_QUOTES if suffix == '.tsv' else ''}"
-        ) from error
-
-
-def _jsonl_rows(path: Path, columns: tuple[str, ...]) -> Iterator[Row]:
-    with path.open(encoding="utf-8-sig") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            place = f"{path.name}, line {number}"
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise DataError(f"{place}: not a line of JSON: {error}.") from error
-            if not isinstance(row, dict):
-                raise DataError(
-                    f"{place}: expected a JSON object with columns {', '.join(columns)}, got a {type(row).__name__}. "
-                    "Write one object a line."
-                )
-            yield place, row
+    with readable(path, "training data"):
+        try:
+            yield from rows
+        except (RerankError, UnicodeDecodeError):
+            raise
+        except (csv.Error, ValueError) as error:
+            # csv.Error: a field beyond the limit of that module, or a NUL. ValueError: pyarrow's for a damaged file.
+            suffix = path.suffix.lower()
+            raise DataError(
+                f"{path} is no {suffix} file that can be read: {error}.{_QUOTES if suffix == '.tsv' else ''}"
+            ) from error
 
 
 def _table_rows(path: Path, columns: tuple[str, ...], *, delimiter: str) -> Iterator[Row]:
@@ -214,8 +190,8 @@ def _parquet_rows(path: Path, columns: tuple[str, ...]) -> Iterator[Row]:  # noq
 
 
 _READERS: dict[str, Callable[[Path, tuple[str, ...]], Iterator[Row]]] = {
-    ".jsonl": _jsonl_rows,
-    ".json": _jsonl_rows,
+    ".jsonl": json_lines,
+    ".json": json_lines,
     ".csv": partial(_table_rows, delimiter=","),
     ".tsv": partial(_table_rows, delimiter="\t"),
     ".parquet": _parquet_rows,
@@ -223,21 +199,13 @@ _READERS: dict[str, Callable[[Path, tuple[str, ...]], Iterator[Row]]] = {
 
 
 def _beir_rows(folder: Path, split: str) -> Iterator[Row]:
-    qrels = folder / "qrels" / f"{split}.tsv"
-    if not qrels.is_file() or not (folder / "queries.jsonl").is_file():
-        raise DataError(f"{folder} is no BEIR folder: expected queries.jsonl and qrels/{split}.tsv in it.")
-    texts = {
-        str(row.get("_id", row.get("id"))): row.get("text")
-        for _, row in _jsonl_rows(folder / "queries.jsonl", ("_id", "text"))
-    }
-    with qrels.open(encoding="utf-8-sig") as lines:
-        for number, line in enumerate(lines, start=1):
-            fields = line.rstrip("\n").split("\t")
-            if not line.strip() or (number == 1 and not _NUMBER.fullmatch(fields[-1].strip())):
-                continue  # an empty line, or the header
-            place = f"{qrels.name}, line {number}"
-            if len(fields) != 3:
-                raise DataError(f"{place}: expected query id, document id and relevance, separated by tabs.")
-            if fields[0] not in texts:
-                raise DataError(f"{place}: query {fields[0]!r} is not in queries.jsonl.")
-            yield place, {"query": texts[fields[0]], "document_id": fields[1], "relevance": fields[2]}
+    qrels = folder / beir.QRELS / f"{split}.tsv"
+    if not qrels.is_file() or not (folder / beir.QUERIES).is_file():
+        raise DataError(
+            f"{folder} is no BEIR folder: expected {beir.QUERIES} and {beir.QRELS}/{split}.tsv in it."
+        )
+    texts = beir.read_beir_queries(folder)
+    for place, query_id, document_id, relevance in beir.judgement_lines(qrels):
+        if query_id not in texts:
+            raise DataError(f"{place}: query {query_id!r} is not in {beir.QUERIES}.")
+        yield place, {"query": texts[query_id], "document_id": document_id, "relevance": relevance}
