@@ -72,6 +72,9 @@ class AssembledRetriever(BaseRetriever):
         embeddings: Embeddings,
         reranker: Any = None,
         path: Any = None,
+        index: str | None = None,
+        memory_map: bool | None = None,
+        threads: int | None = None,
         **fields: Any,
     ) -> Self:
         """Index documents in a new `FaissStore` and make a retriever over it.
@@ -81,11 +84,15 @@ class AssembledRetriever(BaseRetriever):
             embeddings: The bi-encoder.
             reranker: See the class.
             path: Folder to keep the store in; None keeps it in memory.
+            index: How the store searches: `"flat"`, `"hnsw"` or `"auto"`, see `FaissStore`.
+            memory_map: Whether the store leaves its vectors in a file, see `FaissStore`.
+            threads: CPU threads that build the store's index, see `FaissStore`.
             **fields: Any other field of the class.
         """
         # Made first, so that a mistyped field is found before anything is embedded or written.
         retriever = cls(recall=InMemoryVectorStore(embeddings), reranker=reranker, **fields)
-        store = FaissStore.from_documents(list(documents), embeddings, path=path)
+        how = {"path": path, "index": index, "memory_map": memory_map, "threads": threads}
+        store = FaissStore.from_documents(list(documents), embeddings, **how)
         return retriever.model_copy(update={"recall": store})
 
     @classmethod
@@ -98,11 +105,15 @@ class AssembledRetriever(BaseRetriever):
         embeddings: Embeddings,
         reranker: Any = None,
         path: Any = None,
+        index: str | None = None,
+        memory_map: bool | None = None,
+        threads: int | None = None,
         **fields: Any,
     ) -> Self:
         """Index texts in a new `FaissStore` and make a retriever over it; see `from_documents`."""
         retriever = cls(recall=InMemoryVectorStore(embeddings), reranker=reranker, **fields)
-        store = FaissStore.from_texts(list(texts), embeddings, metadatas, ids=ids, path=path)
+        how = {"path": path, "index": index, "memory_map": memory_map, "threads": threads}
+        store = FaissStore.from_texts(list(texts), embeddings, metadatas, ids=ids, **how)
         return retriever.model_copy(update={"recall": store})
 
     def add_documents(self, documents: list[Document]) -> list[str]:
@@ -148,6 +159,8 @@ class AssembledRetriever(BaseRetriever):
         reranker: Any = None,
         recall: Any = None,
         read_only: bool = False,
+        memory_map: bool | None = None,
+        threads: int | None = None,
     ) -> Self:
         """Open a bundle; nothing is downloaded, nothing is unpickled.
 
@@ -160,6 +173,10 @@ class AssembledRetriever(BaseRetriever):
             reranker: Instead of the bundle's cross-encoder; needed where that was foreign.
             recall: Instead of the bundle's store; needed where that was foreign.
             read_only: Refuse changes to the store.
+            memory_map: Whether the bundle's store leaves its vectors in a file and reads from it what searches need;
+                None does so from 512 MiB on. See `FaissStore`.
+            threads: CPU threads of the models that are loaded here, and of the store where it builds an index; for
+                torch a setting of the whole process. None leaves it to the libraries.
 
         Raises:
             FormatError: If the folder is no bundle, is damaged, or is of a newer version.
@@ -167,7 +184,13 @@ class AssembledRetriever(BaseRetriever):
             InvalidArgumentError: If a foreign part is not passed in.
         """
         parts = bundle.load(
-            folder, embeddings=embeddings, reranker=reranker, recall=recall, read_only=read_only
+            folder,
+            embeddings=embeddings,
+            reranker=reranker,
+            recall=recall,
+            read_only=read_only,
+            memory_map=memory_map,
+            threads=threads,
         )
         retriever = cls(recall=parts.recall, reranker=parts.reranker, blend=parts.blend, **parts.settings)
         retriever._report = parts.report

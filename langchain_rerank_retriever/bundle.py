@@ -19,7 +19,7 @@ from typing import Any
 from langchain_core.embeddings import Embeddings
 
 from langchain_rerank_retriever.blend import Blend
-from langchain_rerank_retriever.bundle_folder import free_name, is_ours, is_part, sweep
+from langchain_rerank_retriever.bundle_folder import MANIFEST, folder_of, free_name, is_ours, is_part, sweep
 from langchain_rerank_retriever.bundled_model import SavedModel
 from langchain_rerank_retriever.cross_encoder import CrossEncoderScorer
 from langchain_rerank_retriever.embeddings import PooledEmbeddings
@@ -28,7 +28,6 @@ from langchain_rerank_retriever.files import sync
 from langchain_rerank_retriever.store import FaissStore
 
 BUNDLE_FORMAT = 1
-MANIFEST = "bundle.json"
 KIND = "langchain-rerank-retriever bundle"
 
 #: The retriever's fields that a bundle keeps; and those among them that older bundles lack: they take the default.
@@ -104,8 +103,15 @@ def load(
     reranker: Any = None,
     recall: Any = None,
     read_only: bool = False,
+    memory_map: bool | None = None,
+    threads: int | None = None,
 ) -> Bundle:
     """Open a bundle; see `RerankRetriever.load_local` for the arguments and errors."""
+    if recall is not None and memory_map is not None:
+        raise InvalidArgumentError(
+            "memory_map is for the bundle's own store, whose place recall takes here: give it to the store that you "
+            "pass in."
+        )
     source = Path(folder).resolve()
     manifest = read_manifest(source)
     # Everything is looked up before the first model is loaded, which takes seconds.
@@ -113,12 +119,8 @@ def load(
         blend = None if manifest["blend"] is None else Blend.from_dict(manifest["blend"])
         settings = _settings(manifest["settings"])
         report = manifest["report"]
-        wanted = (
-            [] if recall is not None else ["recall"] if embeddings is not None else ["recall", "embeddings"]
-        )
-        if reranker is None and manifest["reranker"] is not None:
-            wanted.append("reranker")
-        folders = {name: _folder_of(source, manifest[name], name) for name in wanted}
+        wanted = _wanted(manifest, embeddings, reranker, recall)
+        folders = {name: folder_of(source, manifest[name], name) for name in wanted}
         models = {
             name: SavedModel.from_dict(manifest[name], pairs=name == "reranker")
             for name in wanted
@@ -130,14 +132,32 @@ def load(
         ) from error
     with ExitStack() as opened:  # What is open already is closed again if a later part cannot be opened.
         if "embeddings" in folders:
-            embeddings = opened.enter_context(models["embeddings"].load_embeddings(folders["embeddings"]))
+            embeddings = opened.enter_context(
+                models["embeddings"].load_embeddings(folders["embeddings"], threads=threads)
+            )
         if recall is None and embeddings is not None:
-            store = FaissStore.load_local(folders["recall"], embeddings, read_only=read_only)
+            store = FaissStore.load_local(
+                folders["recall"],
+                embeddings,
+                read_only=read_only,
+                memory_map=memory_map,
+                threads=threads,
+            )
             recall = opened.enter_context(store)
         if "reranker" in folders:
-            reranker = opened.enter_context(models["reranker"].load_scorer(folders["reranker"]))
+            reranker = opened.enter_context(
+                models["reranker"].load_scorer(folders["reranker"], threads=threads)
+            )
         opened.pop_all()
     return Bundle(recall, reranker, blend, settings, report)
+
+
+def _wanted(manifest: dict[str, Any], embeddings: Any, reranker: Any, recall: Any) -> list[str]:
+    """Name the parts that have to be opened, which are those that were not passed in."""
+    wanted = [] if recall is not None else ["recall"] if embeddings is not None else ["recall", "embeddings"]
+    if reranker is None and manifest["reranker"] is not None:
+        wanted.append("reranker")
+    return wanted
 
 
 def _settings(saved: dict[str, Any]) -> dict[str, Any]:
@@ -259,26 +279,3 @@ def _commit(target: Path, manifest: dict[str, Any]) -> None:
     sync(scratch)
     scratch.replace(target / MANIFEST)
     sync(target)
-
-
-# -- loading ---------------------------------------------------------------------------------------------------
-
-
-def _folder_of(source: Path, part: dict[str, Any], argument: str) -> Path:
-    """Find a part's folder; a foreign part must be passed in, and a name may not lead out of the bundle."""
-    if "foreign" in part:
-        raise InvalidArgumentError(
-            f"This bundle does not hold its {argument}: what it was saved with, {part['foreign']}, cannot be "
-            f"stored. Pass the same: load_local(folder, {argument}=...)."
-        )
-    name = part["folder"]
-    path = source / str(name)
-    if not is_part(source, name):
-        raise FormatError(
-            f"{source / MANIFEST} names {name!r} as a part; expected a plain folder of the bundle."
-        )
-    if not path.is_dir():
-        raise FormatError(
-            f"{source} lacks its folder {name!r}. Restore it from a copy, or save the bundle anew."
-        )
-    return path

@@ -58,18 +58,18 @@ class SavedModel:
             return cls(data["fingerprint"], precision, data["max_length"], data["long_documents"])
         return cls(data["fingerprint"], precision)
 
-    def load_embeddings(self, folder: Path) -> PooledEmbeddings:
-        """Load a bi-encoder.
+    def load_embeddings(self, folder: Path, *, threads: int | None = None) -> PooledEmbeddings:
+        """Load a bi-encoder; `threads` as `PooledEmbeddings` takes it.
 
         Raises:
             FormatError: If it is another model than the one that was saved.
         """
-        embeddings = PooledEmbeddings(str(folder), precision=self.precision)
+        embeddings = PooledEmbeddings(str(folder), precision=self.precision, threads=threads)
         self._check_same(embeddings, folder)
         return embeddings
 
-    def load_scorer(self, folder: Path) -> CrossEncoderScorer:
-        """Load a cross-encoder.
+    def load_scorer(self, folder: Path, *, threads: int | None = None) -> CrossEncoderScorer:
+        """Load a cross-encoder; `threads` as `CrossEncoderScorer` takes it.
 
         Raises:
             FormatError: If it is another model than the one that was saved.
@@ -78,6 +78,7 @@ class SavedModel:
             str(folder),
             max_length=self.max_length,
             precision=self.precision,
+            threads=threads,
             long_documents=self.long_documents or "truncate",
         )
         self._check_same(scorer, folder)

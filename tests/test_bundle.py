@@ -30,6 +30,7 @@ from langchain_rerank_retriever.errors import (
     RerankError,
     StorageError,
 )
+from langchain_rerank_retriever.store import indexing, snapshots, upkeep, views
 from tests.conftest import HashEmbeddings
 
 QUERIES = ["how do I sort a list", "drawing a red circle", "날씨"]
@@ -430,6 +431,75 @@ def test_recall_only(tmp_path: Path) -> None:
     with loaded.recall:
         assert loaded.reranker is loaded.blend is loaded.report is None
         assert_same_answers(made, loaded)
+
+
+# ---------------------------------------------------------------- how its store is opened
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
+    """Few documents are enough for a snapshot and for a graph; the threads of each graph that was to be built."""
+    asked: list[int | None] = []
+
+    def build(*_: Any, threads: int | None) -> None:
+        asked.append(threads)
+
+    monkeypatch.setattr(snapshots, "MIN_ROWS", 1)
+    monkeypatch.setattr(indexing, "GRAPH_ROWS", 1)
+    monkeypatch.setattr(upkeep, "QUIET", 0.01)
+    monkeypatch.setattr(views, "build", build)
+    return asked
+
+
+@pytest.mark.parametrize("memory_map", [True, False, None])
+def test_memory_map_reaches_the_store(
+    small: list[int | None], tmp_path: Path, memory_map: bool | None
+) -> None:
+    RerankRetriever.from_documents(DOCUMENTS, embeddings=HashEmbeddings()).save_local(tmp_path / "b")
+    loaded = RerankRetriever.load_local(
+        tmp_path / "b", embeddings=HashEmbeddings(), read_only=True, memory_map=memory_map
+    )
+    with loaded.recall as store:
+        assert store.index_info.snapshot is not None
+        assert store.index_info.mapped is bool(memory_map)
+        assert len(loaded.invoke(QUERIES[0])) == 4
+
+
+def test_threads_reach_the_store_and_the_models(
+    small: list[int | None], light: Path, tmp_path: Path, embeddings: PooledEmbeddings
+) -> None:
+    import torch
+
+    made = RerankRetriever.from_documents(
+        DOCUMENTS, embeddings=HashEmbeddings(), path=tmp_path / "b" / "store", index="hnsw", threads=3
+    )
+    with made.recall as store:
+        made.save_local(tmp_path / "b")
+        assert store.wait_until_ready(20).setting == "hnsw"
+    assert small == [3]
+    loaded = RerankRetriever.load_local(tmp_path / "b", embeddings=HashEmbeddings(), threads=2)
+    with loaded.recall as store:
+        store.wait_until_ready(20)
+    assert small == [3, 2]
+    before = torch.get_num_threads()
+    loaded = RerankRetriever.load_local(light, embeddings=embeddings, read_only=True, threads=1)
+    with loaded.recall, loaded.reranker:
+        assert len(loaded.invoke(QUERIES[0])) == 3
+        assert "threads=1" in repr(loaded.reranker)
+        assert "threads=None" in repr(embeddings)
+    torch.set_num_threads(before)  # a setting of the whole process
+
+
+def test_a_wrong_way_to_open_is_told_before_anything_is_done(tmp_path: Path) -> None:
+    embeddings = HashEmbeddings()
+    for wrong in ({"index": "ivf"}, {"threads": 0}, {"threads": True}):
+        with pytest.raises(InvalidArgumentError, match=next(iter(wrong))):
+            RerankRetriever.from_documents(DOCUMENTS, embeddings=embeddings, **wrong)  # type: ignore[arg-type]
+        with pytest.raises(InvalidArgumentError, match=next(iter(wrong))):
+            RerankRetriever.from_texts(["a"], embeddings=embeddings, **wrong)  # type: ignore[arg-type]
+    assert embeddings.calls == []
+    with pytest.raises(InvalidArgumentError, match=r"memory_map is for the bundle's own store"):
+        RerankRetriever.load_local(tmp_path, recall=InMemoryVectorStore(embeddings), memory_map=True)
 
 
 # ---------------------------------------------------------------- what is no bundle

@@ -1,30 +1,75 @@
 """`langchain-rerank info`."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from langchain_rerank_retriever import bundle
+from langchain_rerank_retriever.bundle_folder import MANIFEST
+from langchain_rerank_retriever.cli.bundled_store import open_store
 from langchain_rerank_retriever.cli.output import print_json, printable
-from langchain_rerank_retriever.errors import FormatError
+from langchain_rerank_retriever.errors import FormatError, RerankError
+from langchain_rerank_retriever.store import IndexInfo
 
 
 def run(folder: Path, *, as_json: bool) -> None:
-    """Print what a bundle's manifest says; no model is loaded."""
+    """Print what a bundle's manifest says, and how its store searches; no model is loaded."""
     manifest = bundle.read_manifest(folder.resolve())
-    if as_json:
-        print_json(manifest)
-        return
     try:
         lines = list(_lines(manifest))
+        index = _index(folder)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise FormatError(
-            f"{folder / bundle.MANIFEST} is damaged: {error!r} in it. Save the bundle anew."
+            f"{folder / MANIFEST} is damaged: {error!r} in it. Save the bundle anew."
         ) from error
-    for name, value in lines:
+    if as_json:
+        print_json({**manifest, "index": asdict(index) if isinstance(index, IndexInfo) else index})
+        return
+    for name, value in [*lines, *_search(index)]:
         typer.echo(f"{printable(name):<12}{printable(value)}")
+
+
+def _index(folder: Path) -> IndexInfo | dict[str, str] | None:
+    """Ask the store; what is wrong where it cannot be read, None where there is none in the bundle."""
+    try:
+        store = open_store(folder, read_only=True)
+    except RerankError as error:
+        return {"problem": str(error)}
+    if store is None:
+        return None
+    with store:
+        return store.index_info
+
+
+def _search(index: IndexInfo | dict[str, str] | None) -> Iterator[tuple[str, str]]:
+    """Say in words how the store searches."""
+    if not isinstance(index, IndexInfo):
+        if index is not None:
+            yield "search", f"the store cannot be read: {index['problem']}"
+        return
+    if index.kind == "flat":
+        later = (
+            ""
+            if index.setting == "flat"
+            else f'; index="{index.setting}" makes a graph once there are enough'
+        )
+        yield "search", f"exact, over {index.rows:,} documents{later}"
+    else:
+        rest = index.rows - index.graph_rows
+        others = f"; the other {rest:,} exactly" if rest else ""
+        found = (
+            ""
+            if index.recall is None
+            else f", which found {100 * index.recall:.1f} % of the 100 nearest when made"
+        )
+        yield "search", f"an HNSW graph over {index.graph_rows:,} documents{found} (ef {index.ef}){others}"
+    place = "stay in a file, which searches read" if index.mapped else "are read into memory"
+    source = "from the database" if index.snapshot is None else f"from the snapshot {index.snapshot}"
+    behind = f", {index.changes:,} changes behind" if index.snapshot is not None and index.changes else ""
+    yield "vectors", f"{place}, {source}{behind}"
 
 
 def _lines(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:

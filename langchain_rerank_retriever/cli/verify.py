@@ -4,7 +4,7 @@ from pathlib import Path
 
 import typer
 
-from langchain_rerank_retriever import bundle
+from langchain_rerank_retriever.bundle_folder import MANIFEST
 from langchain_rerank_retriever.cli.output import print_json, printable
 from langchain_rerank_retriever.errors import FormatError, ModelLoadError, ModelMismatchError
 from langchain_rerank_retriever.retriever import RerankRetriever
@@ -25,7 +25,7 @@ def _problems(folder: Path, *, deep: bool) -> tuple[str, ...]:
     try:
         retriever = RerankRetriever.load_local(folder, read_only=True)
     except (FormatError, ModelLoadError, ModelMismatchError) as error:
-        if not (folder / bundle.MANIFEST).is_file():
+        if not (folder / MANIFEST).is_file():
             raise  # Not a bundle at all is a mistake of the user's.
         return (str(error),)
     if not isinstance(retriever.recall, FaissStore):

@@ -13,16 +13,18 @@ from typing import Any
 
 import pytest
 from langchain_core.documents import Document
+from langchain_core.embeddings import Embeddings
 
-from langchain_rerank_retriever import __version__
+from langchain_rerank_retriever import RerankRetriever, __version__
 from langchain_rerank_retriever.cli import app as app_module
 from langchain_rerank_retriever.cli.output import print_documents, print_table, printable
+from langchain_rerank_retriever.store import indexing, snapshots, upkeep
 
 from .conftest import Finished
 
 Run = Callable[..., Finished]
 
-COMMANDS = ("demo", "search", "info", "verify", "bench")
+COMMANDS = ("demo", "search", "info", "verify", "evaluate", "compare", "bench")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -113,8 +115,18 @@ def test_info(run: Run, bundle: Path) -> None:
     assert (lines["fetch_k"], lines["recall_mode"]) == ("20", "hybrid")
     assert lines["blend"] == "rerank 0.00, dense 0.00, lexical 1.00"
     assert lines["report"] == "26 held-out queries. Chosen: blended."
+    assert lines["search"].startswith("exact, over ")
+    assert lines["vectors"] == "are read into memory, from the database"
     data = json.loads(run("info", bundle, "--json").out)
+    index = data.pop("index")
     assert data == json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
+    assert (index["kind"], index["setting"], index["mapped"], index["recall"]) == (
+        "flat",
+        "flat",
+        False,
+        None,
+    )
+    assert lines["search"] == f"exact, over {index['rows']} documents"
 
 
 @pytest.mark.parametrize(
@@ -134,6 +146,45 @@ def test_info_tells_what_is_cut(
         "truncation  4,814 of 5,439 documents (89 %) are longer than the 128 tokens that training reads; "
         "median 440, longest 7,238"
     ) in lines
+
+
+def test_info_tells_how_the_store_searches(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hash_embeddings: Embeddings
+) -> None:
+    monkeypatch.setattr(indexing, "GRAPH_ROWS", 100)
+    monkeypatch.setattr(snapshots, "MIN_ROWS", 100)
+    monkeypatch.setattr(snapshots, "MAPPED_BYTES", 100)
+    monkeypatch.setattr(upkeep, "QUIET", 0.01)
+    documents = [Document(id=str(place), page_content=f"word{place} and more") for place in range(300)]
+    path = tmp_path / "store"
+    made = RerankRetriever.from_documents(documents, embeddings=hash_embeddings, path=path, index="hnsw")
+    with made.recall as store:
+        made.save_local(tmp_path)
+        assert run("info", tmp_path).out.splitlines()[-2] == (
+            'search      exact, over 300 documents; index="hnsw" makes a graph once there are enough'
+        )
+        recall = store.wait_until_ready(60).recall
+        store.add_documents([Document(page_content="late")])
+    finished = run("info", tmp_path)
+    index = json.loads(run("info", tmp_path, "--json").out)["index"]
+    assert finished.out.splitlines()[-2:] == [
+        f"search      an HNSW graph over 300 documents, which found {100 * recall:.1f} % of the 100 nearest when made "
+        f"(ef {index['ef']}); the other 1 exactly",
+        "vectors     stay in a file, which searches read, from the snapshot "
+        f"{index['snapshot']}, 1 changes behind",
+    ]
+    assert (index["kind"], index["rows"], index["graph_rows"], index["mapped"]) == ("hnsw", 301, 300, True)
+    assert index["recall"] == recall
+
+
+def test_info_of_a_store_that_cannot_be_read(run: Run, bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "bundle.json").write_text(
+        (bundle / "bundle.json").read_text(encoding="utf-8"), encoding="utf-8"
+    )
+    finished = run("info", tmp_path)
+    assert finished.code == 0
+    assert "the store cannot be read: " in finished.out
+    assert "lacks its folder 'store'" in json.loads(run("info", tmp_path, "--json").out)["index"]["problem"]
 
 
 @pytest.mark.parametrize("card", [None, {}, {"documents": 3, "truncation": None}])
