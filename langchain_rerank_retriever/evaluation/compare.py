@@ -35,7 +35,11 @@ _FEWEST_RESAMPLES = 100
 _TIE = 1e-12
 
 Interval = tuple[float, float]
+
 Pair = tuple[Evaluation, Evaluation]
+
+#: A system and a measure, or a system, the one it is held against, and a measure.
+Key = tuple[str, ...]
 
 
 def compare(
@@ -71,13 +75,8 @@ def compare(
     first = _checked(evaluations, baseline)
     others = [evaluation for evaluation in evaluations if evaluation is not first]
     among = [(later, earlier) for earlier, later in combinations(others, 2)] if pairwise else []
-    means = _mean_intervals(evaluations, resamples=resamples, seed=seed)
-    rows = {
-        (first.name, first.name, measure): _baseline_row(first, measure, means) for measure in first.means
-    }
     pairs = [(other, first) for other in others] + among
-    if pairs:
-        rows |= _tested(pairs, means, resamples=resamples, seed=seed)
+    rows = _rows(first, evaluations, pairs, resamples=resamples, seed=seed)
     order = [(one, first) for one in evaluations] + among
     return Comparison(
         baseline=first.name,
@@ -115,57 +114,63 @@ def _checked(evaluations: Sequence[Evaluation], baseline: str | None) -> Evaluat
     return first
 
 
-def _mean_intervals(
-    evaluations: Sequence[Evaluation], *, resamples: int, seed: int
-) -> dict[tuple[str, str], Interval]:
-    """Give the interval of each mean by system and measure."""
-    columns = {(one.name, measure): one.values(measure) for one in evaluations for measure in one.means}
+def _rows(
+    first: Evaluation, evaluations: Sequence[Evaluation], pairs: Sequence[Pair], *, resamples: int, seed: int
+) -> dict[Key, ComparedSystem]:
+    """Test every pair by every measure; the baseline's own rows are among them."""
+    values = {(one.name, measure): one.values(measure) for one in evaluations for measure in one.means}
+    differences = {
+        (one.name, other.name, measure): values[one.name, measure] - values[other.name, measure]
+        for measure in first.means
+        for one, other in pairs
+    }
+    intervals = _intervals({**values, **differences}, resamples=resamples, seed=seed)
+    p_values = _p_values(differences, families=len(first.means), resamples=resamples, seed=seed)
+    rows = {
+        (first.name, first.name, measure): _baseline_row(first, measure, intervals[first.name, measure])
+        for measure in first.means
+    }
+    by_name = {one.name: one for one in evaluations}
+    for key, found in differences.items():
+        name, _, measure = key
+        mean = (by_name[name].means[measure], intervals[name, measure])
+        rows[key] = _row(key, mean, found, intervals[key], p_values[key], comparisons=len(pairs))
+    return rows
+
+
+def _intervals(columns: Mapping[Key, Floats], *, resamples: int, seed: int) -> dict[Key, Interval]:
     bounds = bootstrap_intervals(np.stack(list(columns.values()), axis=1), resamples=resamples, seed=seed)
     return {key: (float(low), float(high)) for key, low, high in zip(columns, *bounds, strict=True)}
 
 
-def _tested(
-    pairs: Sequence[Pair], means: Mapping[tuple[str, str], Interval], *, resamples: int, seed: int
-) -> dict[tuple[str, str, str], ComparedSystem]:
-    """Test every pair by every measure; p-values are corrected among the pairs of a measure."""
-    measures = list(pairs[0][0].means)
-    contests = [(one, other, measure) for measure in measures for one, other in pairs]
-    differences = np.stack(
-        [one.values(measure) - other.values(measure) for one, other, measure in contests], axis=1
-    )
-    p_values = sign_flip_p_values(differences, resamples=resamples, seed=seed)
-    corrected = np.concatenate([holm(family) for family in np.split(p_values, len(measures))])
-    lower, upper = bootstrap_intervals(differences, resamples=resamples, seed=seed)
-    rows = {}
-    for column, (one, other, measure) in enumerate(contests):
-        rows[one.name, other.name, measure] = _row(
-            one,
-            against=other.name,
-            measure=measure,
-            mean_interval=means[one.name, measure],
-            differences=differences[:, column],
-            interval=(float(lower[column]), float(upper[column])),
-            p=(float(p_values[column]), float(corrected[column])),
-            comparisons=len(pairs),
-        )
-    return rows
+def _p_values(
+    differences: Mapping[Key, Floats], *, families: int, resamples: int, seed: int
+) -> dict[Key, tuple[float, float]]:
+    """Give the p-value of each column, as it is and corrected within its family; families follow each other."""
+    if not differences:
+        return {}
+    columns = np.stack(list(differences.values()), axis=1)
+    p_values = sign_flip_p_values(columns, resamples=resamples, seed=seed)
+    corrected = np.concatenate([holm(family) for family in np.split(p_values, families)])
+    return {
+        key: (float(p), float(p_holm))
+        for key, p, p_holm in zip(differences, p_values, corrected, strict=True)
+    }
 
 
-def _baseline_row(
-    evaluation: Evaluation, measure: str, means: Mapping[tuple[str, str], Interval]
-) -> ComparedSystem:
+def _baseline_row(first: Evaluation, measure: str, mean_interval: Interval) -> ComparedSystem:
     return ComparedSystem(
-        system=evaluation.name,
-        against=evaluation.name,
+        system=first.name,
+        against=first.name,
         measure=measure,
-        mean=evaluation.means[measure],
-        mean_interval=means[evaluation.name, measure],
+        mean=first.means[measure],
+        mean_interval=mean_interval,
         difference=0.0,
         interval=(0.0, 0.0),
         p_value=1.0,
         p_holm=1.0,
         wins=0,
-        ties=evaluation.queries,
+        ties=first.queries,
         losses=0,
         verdict=BASELINE,
         queries_needed=None,
@@ -173,25 +178,24 @@ def _baseline_row(
 
 
 def _row(
-    evaluation: Evaluation,
-    *,
-    against: str,
-    measure: str,
-    mean_interval: Interval,
+    key: Key,
+    mean: tuple[float, Interval],
     differences: Floats,
     interval: Interval,
     p: tuple[float, float],
+    *,
     comparisons: int,
 ) -> ComparedSystem:
+    system, against, measure = key
     difference = float(differences.mean())
     wins, losses = int((differences > _TIE).sum()), int((differences < -_TIE).sum())
     verdict = _verdict(difference, interval, p[1], len(differences))
     return ComparedSystem(
-        system=evaluation.name,
+        system=system,
         against=against,
         measure=measure,
-        mean=evaluation.means[measure],
-        mean_interval=mean_interval,
+        mean=mean[0],
+        mean_interval=mean[1],
         difference=difference,
         interval=interval,
         p_value=p[0],
