@@ -5,6 +5,17 @@ a `RecallSource`. Sources hold no state of their own, so making one anew for eve
 """
 
 from langchain_rerank_retriever.recall.candidate import Candidate, RecallRequest, RecallSource
-from langchain_rerank_retriever.recall.source import source_of
+from langchain_rerank_retriever.recall.fused import with_queries
+from langchain_rerank_retriever.recall.source import recall_score_is_fitted, source_of
+from langchain_rerank_retriever.recall.vectors import embedding_store, vectors_of
 
-__all__ = ["Candidate", "RecallRequest", "RecallSource", "source_of"]
+__all__ = [
+    "Candidate",
+    "RecallRequest",
+    "RecallSource",
+    "embedding_store",
+    "recall_score_is_fitted",
+    "source_of",
+    "vectors_of",
+    "with_queries",
+]

@@ -1,8 +1,8 @@
 """What recall is asked for and what it gives."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -41,6 +41,8 @@ class RecallRequest:
         fetch_k: How many candidates at most.
         mode: Which of the source's orders; None is the source's only or usual one.
         filter: Passed to the store as it is; None is no filter.
+        search_kwargs: For foreign stores: further arguments of their search methods, such as Milvus's `expr`; None is
+            none.
         stage_scores: The scores that every candidate must carry where the source can give them, whatever it is
             ordered by.
         fusion: Weights of the standardised dense and lexical scores for hybrid recall; None fuses by rank.
@@ -51,7 +53,8 @@ class RecallRequest:
     mode: RecallMode | None = None
     filter: Any = None
     stage_scores: frozenset[StageScore] = frozenset()
-    fusion: Mapping[str, float] | None = field(default=None)
+    fusion: Mapping[str, float] | None = None
+    search_kwargs: Mapping[str, Any] | None = None
 
 
 def stage_columns(candidates: Sequence[Candidate]) -> dict[str, Floats]:
@@ -75,12 +78,23 @@ class RecallSource(Protocol):
         """The stage scores that this source can give for any of its documents."""
         ...
 
+    @property
+    def score_is_opaque(self) -> bool:
+        """Whether a `recall_score` is a foreign number: its scale, and which way is better, is not known."""
+        ...
+
     def recall(self, request: RecallRequest) -> list[Candidate]:
         """Return at most `fetch_k` candidates, best first; fewer is normal, none is possible."""
         ...
 
     async def arecall(self, request: RecallRequest) -> list[Candidate]:
         """Do the same without blocking the event loop."""
+        ...
+
+    def scores_of(
+        self, query: str, ids: Iterable[str], wanted: frozenset[StageScore]
+    ) -> dict[StageScore, dict[str, float]]:
+        """Score given documents for a query: by stage, by id; what the source does not know is left out."""
         ...
 
 
@@ -91,7 +105,7 @@ def document_key(document: Document) -> str:
     else a hash of the text.
     """
     for name in (document.id, document.metadata.get("pk"), document.metadata.get("_id")):
-        if name is not None:
+        if name is not None and name != "":
             return f"id:{name}"
     return "text:" + hashlib.sha256(document.page_content.encode("utf-8", "surrogatepass")).hexdigest()
 

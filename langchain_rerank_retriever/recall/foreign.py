@@ -1,158 +1,206 @@
-"""Recall from what others wrote: any VectorStore, any retriever, and lists of sources.
+"""Recall from what others wrote: any VectorStore, any retriever.
 
 Of a foreign source only the order is believed: scores of different stores run in different directions and on
-different scales, so they are reported as they came and never ordered or fused by.
+different scales, so they are reported as they came and never ordered, fused or thresholded by. Nothing in LangChain's
+interfaces tells which model filled a store: one of another dimension is refused by the store itself at the first
+query, one of the same dimension gives arbitrary documents, and only whoever filled the store can know.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import VectorStore
 
-from langchain_rerank_retriever.errors import InvalidArgumentError
-from langchain_rerank_retriever.recall.candidate import (
-    Candidate,
-    RecallRequest,
-    RecallSource,
-    StageScore,
-    document_key,
-    unique,
-)
-from langchain_rerank_retriever.recall.fusion import reciprocal_rank_scores
-
-NO_SCORES: frozenset[StageScore] = frozenset()
+from langchain_rerank_retriever.errors import InvalidArgumentError, RecallError, RerankError
+from langchain_rerank_retriever.recall.candidate import Candidate, RecallRequest, StageScore, unique
 
 
-def _refuse_mode(request: RecallRequest, source: str) -> None:
-    if request.mode not in (None, "dense"):
-        raise InvalidArgumentError(
-            f"recall_mode={request.mode!r} needs a FaissStore; {source} has one order of its own. "
-            "Leave recall_mode out."
-        )
+class ForeignRecall:
+    """What all sources have in common that others wrote: one order of their own, and no stage scores."""
+
+    __slots__ = ()
+
+    stage_scores: ClassVar[frozenset[StageScore]] = frozenset()
+    score_is_opaque: ClassVar[bool] = True
+
+    def scores_of(
+        self,
+        query: str,  # noqa: ARG002  # as other sources
+        ids: Iterable[str],  # noqa: ARG002
+        wanted: frozenset[StageScore],  # noqa: ARG002
+    ) -> dict[StageScore, dict[str, float]]:
+        """Know none."""
+        return {}
 
 
 @dataclass(frozen=True, slots=True)
-class VectorStoreRecall:
-    """Recall from any LangChain VectorStore, in the store's own order.
+class VectorStoreRecall(ForeignRecall):
+    """Recall from any LangChain VectorStore, in the store's own order; fewer than `fetch_k` is normal.
+
+    Approximate indexes may give fewer by themselves: pgvector's HNSW looks at `hnsw.ef_search` (40) rows, of which a
+    filter leaves fewer still. Set that on the connection, at `fetch_k` or more.
 
     Attributes:
         store: The store.
-        search_kwargs: Passed through to its search methods untouched.
-        stage_scores: None: a foreign score's direction is not known.
+        name: What errors call it.
+        search_kwargs: Passed through to its search methods untouched, except `k`, which is the request's `fetch_k`.
     """
 
     store: VectorStore
+    name: str
     search_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    stage_scores: frozenset[StageScore] = NO_SCORES
-
-    def _arguments(self, request: RecallRequest) -> dict[str, Any]:
-        _refuse_mode(request, type(self.store).__name__)
-        arguments = {**self.search_kwargs, "k": request.fetch_k}
-        if request.filter is not None:
-            arguments["filter"] = request.filter
-        return arguments
-
-    def _overrides(self, method: str) -> bool:
-        return getattr(type(self.store), method) is not getattr(VectorStore, method)
 
     def recall(self, request: RecallRequest) -> list[Candidate]:
         """Search with scores where the store has that, else without."""
         arguments = self._arguments(request)
-        if self._overrides("similarity_search_with_score"):
-            try:
-                return _scored(self.store.similarity_search_with_score(request.query, **arguments), request)
-            except NotImplementedError:
-                pass  # Some stores override the method only to say that they lack it.
-        return _unscored(self.store.similarity_search(request.query, **arguments), request)
+        with _failures_of(self.name):
+            if self._has("similarity_search_with_score"):
+                try:
+                    hits = self.store.similarity_search_with_score(request.query, **arguments)
+                    return _scored(hits, self.name, request)
+                except NotImplementedError:
+                    pass  # Some stores override the method only to say that they lack it.
+            return _unscored(self.store.similarity_search(request.query, **arguments), self.name, request)
 
     async def arecall(self, request: RecallRequest) -> list[Candidate]:
-        """Search by the store's own async methods; LangChain's default for them is a thread."""
+        """Search by the store's own async methods (LangChain's default is a thread); without any, in a thread."""
         arguments = self._arguments(request)
-        if self._overrides("similarity_search_with_score") or self._overrides(
-            "asimilarity_search_with_score"
-        ):
+        with _failures_of(self.name):
+            if self._has("similarity_search_with_score") or self._has("asimilarity_search_with_score"):
+                try:
+                    hits = await self.store.asimilarity_search_with_score(request.query, **arguments)
+                    return _scored(hits, self.name, request)
+                except NotImplementedError:
+                    pass
             try:
-                hits = await self.store.asimilarity_search_with_score(request.query, **arguments)
-                return _scored(hits, request)
+                documents = await self.store.asimilarity_search(request.query, **arguments)
+                return _unscored(documents, self.name, request)
             except NotImplementedError:
-                pass
-        return _unscored(await self.store.asimilarity_search(request.query, **arguments), request)
+                pass  # Some say of their whole async side that they lack it.
+        return await asyncio.to_thread(self.recall, request)
+
+    def _arguments(self, request: RecallRequest) -> dict[str, Any]:
+        _refuse_mode(request, self.name)
+        asked = request.search_kwargs or {}
+        if "k" in asked:
+            raise InvalidArgumentError("search_kwargs cannot hold k: fetch_k says how many are recalled.")
+        arguments = {**self.search_kwargs, **asked, "k": request.fetch_k}
+        if request.filter is not None:
+            arguments["filter"] = request.filter
+        return arguments
+
+    def _has(self, method: str) -> bool:
+        return getattr(type(self.store), method) is not getattr(VectorStore, method)
 
 
 @dataclass(frozen=True, slots=True)
-class RetrieverRecall:
-    """Recall from any LangChain retriever; how many documents it gives is its own setting."""
+class RetrieverRecall(ForeignRecall):
+    """Recall from any LangChain retriever; how many documents it gives is its own setting.
+
+    Attributes:
+        retriever: The retriever.
+        name: What errors call it.
+    """
 
     retriever: BaseRetriever
-    stage_scores: frozenset[StageScore] = NO_SCORES
-
-    def _check(self, request: RecallRequest) -> None:
-        name = type(self.retriever).__name__
-        _refuse_mode(request, name)
-        if request.filter is not None:
-            raise InvalidArgumentError(
-                f"filter= cannot be passed on to {name}: retrievers have no common filter argument. "
-                "Set it on the retriever, or recall from its vector store."
-            )
+    name: str
 
     def recall(self, request: RecallRequest) -> list[Candidate]:
         """Invoke the retriever."""
         self._check(request)
-        return _unscored(self.retriever.invoke(request.query), request)
+        with _failures_of(self.name):
+            return _unscored(self.retriever.invoke(request.query), self.name, request)
 
     async def arecall(self, request: RecallRequest) -> list[Candidate]:
         """Invoke the retriever's own async side."""
         self._check(request)
-        return _unscored(await self.retriever.ainvoke(request.query), request)
+        with _failures_of(self.name):
+            return _unscored(await self.retriever.ainvoke(request.query), self.name, request)
+
+    def _check(self, request: RecallRequest) -> None:
+        _refuse_mode(request, self.name)
+        for argument, value in (("filter", request.filter), ("search_kwargs", request.search_kwargs)):
+            if value is not None:
+                raise InvalidArgumentError(
+                    f"{argument}= cannot be passed on to {self.name}: retrievers have no common {argument} "
+                    "argument. Set it on the retriever, or recall from its vector store."
+                )
 
 
-@dataclass(frozen=True, slots=True)
-class FusedRecall:
-    """Several sources, fused by reciprocal rank; a filter goes to each of them."""
-
-    sources: Sequence[RecallSource]
-
-    @property
-    def stage_scores(self) -> frozenset[StageScore]:
-        """What every one of the sources can give."""
-        return frozenset.intersection(*(source.stage_scores for source in self.sources))
-
-    def recall(self, request: RecallRequest) -> list[Candidate]:
-        """Ask each source in turn and fuse."""
-        return _fuse([source.recall(request) for source in self.sources], request.fetch_k)
-
-    async def arecall(self, request: RecallRequest) -> list[Candidate]:
-        """Ask all sources at once and fuse."""
-        lists = await asyncio.gather(*(source.arecall(request) for source in self.sources))
-        return _fuse(list(lists), request.fetch_k)
+def _refuse_mode(request: RecallRequest, name: str) -> None:
+    if request.mode not in (None, "dense"):
+        raise InvalidArgumentError(
+            f"recall_mode={request.mode!r} needs a FaissStore; {name} has one order of its own. "
+            "Leave recall_mode out."
+        )
 
 
-def _scored(hits: Sequence[tuple[Document, Any]], request: RecallRequest) -> list[Candidate]:
-    candidates = [Candidate(document, None if score is None else float(score)) for document, score in hits]
+@contextmanager
+def _failures_of(name: str) -> Iterator[None]:
+    """Say of an error in which source it happened."""
+    try:
+        yield
+    except RerankError:
+        raise  # Says it itself.
+    except Exception as error:
+        text = f"Recall from {name} failed: {type(error).__name__}: {error}"
+        # Stores word this in many ways, all with one of these.
+        if any(word in str(error).lower() for word in ("dimension", "shape", "number of columns")):
+            text += " (Was the store filled with another model than it is asked with?)"
+        raise RecallError(text, source=name) from error
+
+
+def _scored(hits: Any, name: str, request: RecallRequest) -> list[Candidate]:
+    candidates = []
+    for place, hit in enumerate(_listed(hits, name)):
+        if not isinstance(hit, tuple | list) or len(hit) != 2:
+            raise _no_document(name, place, hit, "a pair of a LangChain Document and a score")
+        document, score = hit
+        candidates.append(Candidate(_document(document, name, place), _number(score, name, place)))
     return unique(candidates, request.fetch_k)
 
 
-def _unscored(documents: Sequence[Document], request: RecallRequest) -> list[Candidate]:
-    return unique([Candidate(document) for document in documents], request.fetch_k)
+def _unscored(documents: Any, name: str, request: RecallRequest) -> list[Candidate]:
+    found = [
+        Candidate(_document(document, name, place)) for place, document in enumerate(_listed(documents, name))
+    ]
+    return unique(found, request.fetch_k)
 
 
-def _fuse(lists: list[list[Candidate]], fetch_k: int) -> list[Candidate]:
-    by_key: dict[str, list[Candidate]] = {}
-    keys = [[document_key(candidate.document) for candidate in candidates] for candidates in lists]
-    for names, candidates in zip(keys, lists, strict=True):
-        for name, candidate in zip(names, candidates, strict=True):
-            by_key.setdefault(name, []).append(candidate)
-    scores = reciprocal_rank_scores(keys)
-    best = sorted(scores, key=lambda key: -scores[key])[:fetch_k]
-    return [_joined(by_key[key], scores[key]) for key in best]
+def _listed(found: Any, name: str) -> list[Any]:
+    if not isinstance(found, Iterable) or isinstance(found, str | bytes | Mapping):
+        raise RecallError(
+            f"{name} gave a {type(found).__name__}; expected a list of LangChain Documents.", source=name
+        )
+    return list(found)
 
 
-def _joined(found: list[Candidate], score: float) -> Candidate:
-    """Make one candidate of what several lists say of one document."""
-    dense = next((one.dense_score for one in found if one.dense_score is not None), None)
-    lexical = next((one.lexical_score for one in found if one.lexical_score is not None), None)
-    return Candidate(found[0].document, score, dense, lexical)
+def _document(document: Any, name: str, place: int) -> Document:
+    if not isinstance(document, Document):
+        raise _no_document(name, place, document, "a LangChain Document")
+    return document
+
+
+def _no_document(name: str, place: int, got: Any, expected: str) -> RecallError:
+    return RecallError(
+        f"{name} gave a {type(got).__name__} at place {place}; expected {expected}.", source=name
+    )
+
+
+def _number(score: Any, name: str, place: int) -> float | None:
+    """Bring a score to a plain float; None where there is none, and where it is NaN, which is no number."""
+    if score is None:
+        return None
+    try:
+        number = float(score)
+    except (TypeError, ValueError) as error:
+        raise RecallError(
+            f"{name} gave the score {score!r} at place {place}; expected a number or None.", source=name
+        ) from error
+    return None if math.isnan(number) else number

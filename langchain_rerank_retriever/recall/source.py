@@ -6,8 +6,10 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 
 from langchain_rerank_retriever.errors import InvalidArgumentError
+from langchain_rerank_retriever.protocols import RecallMode
 from langchain_rerank_retriever.recall.candidate import RecallSource
-from langchain_rerank_retriever.recall.foreign import FusedRecall, RetrieverRecall, VectorStoreRecall
+from langchain_rerank_retriever.recall.foreign import RetrieverRecall, VectorStoreRecall
+from langchain_rerank_retriever.recall.fused import FusedRecall
 from langchain_rerank_retriever.recall.store import StoreRecall
 from langchain_rerank_retriever.store import FaissStore
 
@@ -21,19 +23,53 @@ def source_of(recall: Any) -> RecallSource:
     Raises:
         InvalidArgumentError: For anything else, and for an empty list.
     """
+    if isinstance(recall, list | tuple) and recall:
+        count = len(recall)
+        sources = [
+            _source_of(one, f"{_kind(one)} (source {number} of {count})")
+            for number, one in enumerate(recall, start=1)
+        ]
+        return FusedRecall(sources)
+    return _source_of(recall, _kind(recall))
+
+
+def recall_score_is_fitted(source: RecallSource, mode: RecallMode | None) -> bool:
+    """Tell whether `recall_score` is, given fitted weights, the fitted blend of dense and lexical scores."""
+    return mode == "hybrid" and isinstance(source, StoreRecall) and "lexical" in source.stage_scores
+
+
+def _source_of(recall: Any, name: str) -> RecallSource:
     if isinstance(recall, FaissStore):
         return StoreRecall(recall)
-    if isinstance(recall, VectorStoreRetriever) and recall.search_type == "similarity":
-        if isinstance(recall.vectorstore, FaissStore) and set(recall.search_kwargs) <= {"k", "filter"}:
-            return StoreRecall(recall.vectorstore, recall.search_kwargs.get("filter"))
-        return VectorStoreRecall(recall.vectorstore, dict(recall.search_kwargs))
+    if _is_plain(recall):
+        return _store_of(recall, name)
     if isinstance(recall, VectorStore):
-        return VectorStoreRecall(recall)
+        return VectorStoreRecall(recall, name)
     if isinstance(recall, BaseRetriever):
-        return RetrieverRecall(recall)
+        return RetrieverRecall(recall, name)
     if isinstance(recall, list | tuple) and recall:
-        return FusedRecall([source_of(one) for one in recall])
+        return source_of(recall)
     raise InvalidArgumentError(
         "recall must be a FaissStore, a LangChain VectorStore, a BaseRetriever, or a non-empty list of those; "
         f"got {recall!r}."
     )
+
+
+def _kind(recall: Any) -> str:
+    return type(recall.vectorstore if _is_plain(recall) else recall).__name__
+
+
+def _is_plain(recall: Any) -> bool:
+    """Tell whether it is a retriever that does no more than ask its store; a subclass may do anything."""
+    return (
+        isinstance(recall, VectorStoreRetriever)
+        and recall.search_type == "similarity"
+        and type(recall)._get_relevant_documents is VectorStoreRetriever._get_relevant_documents
+    )
+
+
+def _store_of(retriever: VectorStoreRetriever, name: str) -> RecallSource:
+    store, arguments = retriever.vectorstore, retriever.search_kwargs
+    if isinstance(store, FaissStore) and set(arguments) <= {"k", "filter"}:
+        return StoreRecall(store, arguments.get("filter"))
+    return VectorStoreRecall(store, name, dict(arguments))

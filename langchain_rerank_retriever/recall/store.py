@@ -1,8 +1,9 @@
 """Recall from a FaissStore: dense, lexical (BM25) or both."""
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from langchain_core.documents import Document
@@ -29,6 +30,7 @@ class StoreRecall:
 
     store: FaissStore
     filter: Any = None
+    score_is_opaque: ClassVar[bool] = False
 
     @property
     def _has_lexical(self) -> bool:
@@ -41,6 +43,10 @@ class StoreRecall:
 
     def recall(self, request: RecallRequest) -> list[Candidate]:
         """Recall candidates in the order of the request's mode (default dense)."""
+        if request.search_kwargs is not None:
+            raise InvalidArgumentError(
+                f"search_kwargs are for foreign stores, got {request.search_kwargs!r} for a FaissStore. Use filter=."
+            )
         if request.filter is None:
             request = replace(request, filter=self.filter)
         mode = request.mode or "dense"
@@ -59,6 +65,17 @@ class StoreRecall:
     async def arecall(self, request: RecallRequest) -> list[Candidate]:
         """Recall in a thread: the query waits for the model's worker there, not on the event loop."""
         return await asyncio.to_thread(self.recall, request)
+
+    def scores_of(
+        self, query: str, ids: Iterable[str], wanted: frozenset[StageScore]
+    ) -> dict[StageScore, dict[str, float]]:
+        """Score given documents for a query; ids that the store does not know are left out."""
+        names, scores = list(ids), dict[StageScore, dict[str, float]]()
+        if "dense" in wanted:
+            scores["dense"] = self.store.dense_scores(self.store.embed_query(query), names)
+        if "lexical" in wanted:
+            scores["lexical"] = self.store.lexical_scores(query, names)
+        return scores
 
     def _search(
         self, request: RecallRequest, mode: str, vector: FloatArray | None

@@ -115,6 +115,18 @@ class SearchableStore(ReadableStore):
         by_id = dict(zip(found, scores.tolist()))
         return {document_id: by_id[document_id] for document_id in wanted if document_id in by_id}
 
+    def vectors_by_ids(self, ids: Sequence[str]) -> dict[str, FloatArray]:
+        """The stored vectors of given documents, each of length one, shape ``(d,)``, float32.
+
+        Args:
+            ids: Document ids; an unknown one is left out of the result.
+        """
+        wanted = wanted_ids(ids, method="vectors_by_ids()")
+        with self._engine.snapshot() as snapshot:
+            found = rows.pks_of(snapshot.connection, wanted)
+            vectors = snapshot.view.vectors(np.array(list(found.values()), dtype=np.int64))
+        return dict(zip(found, vectors))
+
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
         return relevance
 

@@ -1,0 +1,161 @@
+"""Recall in several ways at once, fused by reciprocal rank: from several sources, or with several queries."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, ClassVar
+
+from langchain_core.runnables.config import ContextThreadPoolExecutor
+
+from langchain_rerank_retriever.recall.candidate import (
+    Candidate,
+    RecallRequest,
+    RecallSource,
+    StageScore,
+    document_key,
+)
+from langchain_rerank_retriever.recall.fusion import reciprocal_rank_scores
+
+#: Searches of one query that run side by side at most: more than users have stores, few enough threads for a batch.
+_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class FusedRecall:
+    """Several sources; a filter goes to each of them, and where one fails, the query fails."""
+
+    sources: Sequence[RecallSource]
+    score_is_opaque: ClassVar[bool] = False
+
+    @property
+    def stage_scores(self) -> frozenset[StageScore]:
+        """What every one of the sources can give."""
+        return frozenset.intersection(*(source.stage_scores for source in self.sources))
+
+    def recall(self, request: RecallRequest) -> list[Candidate]:
+        """Ask the sources side by side and fuse."""
+        return _fuse(_side_by_side([partial(one.recall, request) for one in self.sources]), request.fetch_k)
+
+    async def arecall(self, request: RecallRequest) -> list[Candidate]:
+        """Ask all sources at once and fuse."""
+        return _fuse(await _all([one.arecall(request) for one in self.sources]), request.fetch_k)
+
+    def scores_of(
+        self, query: str, ids: Iterable[str], wanted: frozenset[StageScore]
+    ) -> dict[StageScore, dict[str, float]]:
+        """Ask each source; where two know a document, the first is believed."""
+        names, result = list(ids), dict[StageScore, dict[str, float]]()
+        for source in reversed(self.sources):
+            for stage, scores in source.scores_of(query, names, wanted).items():
+                result.setdefault(stage, {}).update(scores)
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class ManyQueriesRecall:
+    """One source, asked with further wordings of the query; stage scores are those of the query itself.
+
+    Attributes:
+        source: The source.
+        others: The further queries.
+    """
+
+    source: RecallSource
+    others: tuple[str, ...]
+    score_is_opaque: ClassVar[bool] = False
+
+    @property
+    def stage_scores(self) -> frozenset[StageScore]:
+        """Those of the source."""
+        return self.source.stage_scores
+
+    def recall(self, request: RecallRequest) -> list[Candidate]:
+        """Recall with all queries side by side, fuse, and score for the query itself what only others found."""
+        lists = _side_by_side([partial(self.source.recall, one) for one in self._requests(request)])
+        return self._for_query(request, lists)
+
+    async def arecall(self, request: RecallRequest) -> list[Candidate]:
+        """Do the same with all queries at once."""
+        lists = await _all([self.source.arecall(one) for one in self._requests(request)])
+        if not request.stage_scores:
+            return self._for_query(request, lists)
+        return await asyncio.to_thread(self._for_query, request, lists)
+
+    def scores_of(
+        self, query: str, ids: Iterable[str], wanted: frozenset[StageScore]
+    ) -> dict[StageScore, dict[str, float]]:
+        """Ask the source."""
+        return self.source.scores_of(query, ids, wanted)
+
+    def _requests(self, request: RecallRequest) -> list[RecallRequest]:
+        others = (replace(request, query=other, stage_scores=frozenset()) for other in self.others)
+        return [request, *others]
+
+    def _for_query(self, request: RecallRequest, lists: Sequence[list[Candidate]]) -> list[Candidate]:
+        first, *others = lists
+        nameless = [
+            [replace(one, dense_score=None, lexical_score=None) for one in candidates]
+            for candidates in others
+        ]
+        fused = _fuse([first, *nameless], request.fetch_k)
+        missing = [one.document.id for one in fused if _lacks(one, request.stage_scores)]
+        if not missing:
+            return fused
+        scores = self.scores_of(request.query, [str(name) for name in missing], request.stage_scores)
+        filled = [_filled(one, scores) for one in fused]
+        # A document that was deleted meanwhile cannot be scored: it is gone.
+        return [one for one in filled if not _lacks(one, request.stage_scores)]
+
+
+def with_queries(source: RecallSource, query: str, extra: Iterable[str]) -> RecallSource:
+    """Make a source that recalls with further queries, too; the source itself where there are no others."""
+    others = tuple(dict.fromkeys(other for other in extra if other != query))
+    return ManyQueriesRecall(source, others) if others else source
+
+
+def _lacks(candidate: Candidate, wanted: frozenset[StageScore]) -> bool:
+    return any(getattr(candidate, f"{stage}_score") is None for stage in wanted)
+
+
+def _filled(candidate: Candidate, scores: dict[StageScore, dict[str, float]]) -> Candidate:
+    name = str(candidate.document.id)
+    found = {f"{stage}_score": of[name] for stage, of in scores.items() if name in of}
+    lacking: dict[str, Any] = {key: one for key, one in found.items() if getattr(candidate, key) is None}
+    return replace(candidate, **lacking)
+
+
+def _side_by_side(searches: Sequence[Callable[[], list[Candidate]]]) -> list[list[Candidate]]:
+    """Run searches in threads, since most of their time is waiting: for servers, models, or FAISS."""
+    if len(searches) == 1:
+        return [searches[0]()]
+    with ContextThreadPoolExecutor(max_workers=min(len(searches), _AT_ONCE)) as executor:
+        return list(executor.map(lambda search: search(), searches))
+
+
+async def _all(searches: Sequence[Coroutine[Any, Any, list[Candidate]]]) -> list[list[Candidate]]:
+    """Await all searches; where one fails, the others are cancelled."""
+    tasks = [asyncio.ensure_future(search) for search in searches]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def _fuse(lists: Sequence[list[Candidate]], fetch_k: int) -> list[Candidate]:
+    by_key: dict[str, list[Candidate]] = {}
+    keys = [[document_key(candidate.document) for candidate in candidates] for candidates in lists]
+    for names, candidates in zip(keys, lists, strict=True):
+        for name, candidate in zip(names, candidates, strict=True):
+            by_key.setdefault(name, []).append(candidate)
+    scores = reciprocal_rank_scores(keys)
+    best = sorted(scores, key=lambda key: -scores[key])[:fetch_k]
+    return [_joined(by_key[key], scores[key]) for key in best]
+
+
+def _joined(found: list[Candidate], score: float) -> Candidate:
+    """Make one candidate of what several lists say of one document."""
+    dense = next((one.dense_score for one in found if one.dense_score is not None), None)
+    lexical = next((one.lexical_score for one in found if one.lexical_score is not None), None)
+    return Candidate(found[0].document, score, dense, lexical)
