@@ -11,7 +11,7 @@ from pydantic import ConfigDict, PrivateAttr, ValidationInfo, field_validator
 
 from langchain_rerank_retriever import bundle
 from langchain_rerank_retriever.answering.options import SETTINGS, checked
-from langchain_rerank_retriever.answering.rescore import check_reranker
+from langchain_rerank_retriever.answering.stages import stages_of
 from langchain_rerank_retriever.blend import Blend
 from langchain_rerank_retriever.errors import InvalidArgumentError
 from langchain_rerank_retriever.protocols import RecallMode
@@ -34,6 +34,7 @@ class AssembledRetriever(BaseRetriever):
     timeout: float | None = None
     collapse: str | None = None
     early_stop: bool = False
+    lambda_mult: float | None = None
 
     _report: dict[str, Any] | None = PrivateAttr(default=None)
 
@@ -46,8 +47,7 @@ class AssembledRetriever(BaseRetriever):
     @field_validator("reranker")
     @classmethod
     def _check_reranker(cls, reranker: Any) -> Any:
-        if reranker is not None:
-            check_reranker(reranker)
+        stages_of(reranker)
         return reranker
 
     @field_validator(*SETTINGS, mode="before")

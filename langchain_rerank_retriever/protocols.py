@@ -116,6 +116,7 @@ class ExplainedCandidate:
         outcome: Returned, or why not. ``"collapsed"``: a better one of the same parent stands for it.
         unscored: Why the cross-encoder did not score it: ``"timeout"``, there was no time left; ``"early_stop"``, the
             best were too far ahead. None where it did, or where no cross-encoder took part.
+        dropped_by: Which stage of re-ranking left it out, counted from 1; None where none did.
     """
 
     document: Document
@@ -130,6 +131,7 @@ class ExplainedCandidate:
     truncated: bool | None
     outcome: Outcome
     unscored: Unscored | None = None
+    dropped_by: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,8 @@ class Explanation:
         query: The query.
         documents: What ``invoke`` returns: new documents whose metadata carry the scores, best first.
         candidates: Every candidate in final order, returned or not.
-        seconds: Wall time by stage: ``recall``, ``rerank``, ``blend``, ``total``.
+        seconds: Wall time by stage: ``recall``, ``rerank``, ``blend``, ``total``, and ``diversify`` if that was
+            asked for.
         relevance_kind: What ``relevance_score`` is.
     """
 

@@ -1,23 +1,23 @@
 """The retriever: recall, re-rank, blend, return."""
 
-import time
+import asyncio
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Unpack
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from pydantic import PrivateAttr, ValidationError
 
+from langchain_rerank_retriever.answering.answer import Stopwatch, explanation, ranked, spread_out, stop_rule
 from langchain_rerank_retriever.answering.options import SETTINGS, CallOptions, Options
 from langchain_rerank_retriever.answering.plan import Plan, make_plan
-from langchain_rerank_retriever.answering.ranking import explained, rank, returned_documents
-from langchain_rerank_retriever.answering.rescore import Rescored, arescore, rescore
-from langchain_rerank_retriever.answering.stopping import Stopping, stopping
+from langchain_rerank_retriever.answering.stages import arerank, rerank
+from langchain_rerank_retriever.answering.turns import turn
 from langchain_rerank_retriever.assembled import AssembledRetriever
 from langchain_rerank_retriever.errors import InvalidArgumentError
 from langchain_rerank_retriever.protocols import Explanation
-from langchain_rerank_retriever.recall import Candidate, source_of
+from langchain_rerank_retriever.recall import source_of
 
 
 class RerankRetriever(AssembledRetriever):
@@ -43,9 +43,15 @@ class RerankRetriever(AssembledRetriever):
             document.page_content, document.metadata["relevance_score"]
 
     Args:
-        recall: A `FaissStore`, any `VectorStore`, any `BaseRetriever`, or a list of those, fused by reciprocal rank.
+        recall: A `FaissStore`, any `VectorStore`, any `BaseRetriever`, or a list of those, asked side by side and fused
+            by reciprocal rank; where one of them fails, the query fails. A foreign source is believed in its order
+            alone: `recall_score` is its own number, of which it is not known whether higher is better. Arguments of a
+            foreign store that hold for every query go into `store.as_retriever(search_kwargs={...})`. It must have been
+            filled with the embeddings that it is asked with; only a `FaissStore` checks that.
         reranker: A `CrossEncoderScorer` or any other `BaseCrossEncoder`, any `BaseDocumentCompressor`, or None for
-            recall only.
+            recall only. A list is a cascade, the cheap one first: each stage gets what the one before left, in its
+            order, and all but the last must be compressors, which say how many they leave, as in
+            `[CrossEncoderReranker(model=small, top_n=30), large]`.
         k: How many documents to return at most.
         fetch_k: How many candidates to recall and re-rank; where it is below `k`, `k` candidates are recalled.
         recall_mode: `"dense"`, `"lexical"` (BM25) or `"hybrid"`; None is dense, or a foreign source's own order.
@@ -58,10 +64,15 @@ class RerankRetriever(AssembledRetriever):
             the source of chunks: of the candidates of one value only the best is returned, after re-ranking, so that
             `k` counts parents. A document without the key stands for itself. `fetch_k` bounds what there is to choose
             from: raise it where too few parents come back.
+        lambda_mult: Return documents that are relevant and unlike each other, by maximal marginal relevance after
+            re-ranking: from 0, as unlike as can be, to 1, by relevance alone; None is by relevance alone without
+            comparing. Relevance is the probability of a fitted blend or the cosine of recall; any other score is
+            brought to 0 to 1 over the candidates. Needs the candidates' vectors: a `FaissStore` has them, those of
+            other vector stores are embedded anew at every query.
         early_stop: Score candidates in parts, and leave the rest unscored once, by the fitted blend, it is too far
             behind to be returned. Needs a blend for which `tune` has fitted that; its report says how many pairs that
             saves and how often an answer differs. All are scored where more than 10 documents are asked for, or more
-            candidates than it was fitted for.
+            candidates than it was fitted for, or with `lambda_mult`. Not for a list of re-rankers.
 
     Every returned document is a copy. Its metadata carry `relevance_score` (what it was ordered by) and
     `relevance_kind` (`"probability"`, `"rerank_score"` or `"recall_score"`), `recall_rank` (1-based), and
@@ -94,34 +105,50 @@ class RerankRetriever(AssembledRetriever):
             score_threshold: Leave out documents whose `relevance_score` is lower.
             collapse: Metadata key of the parent, of which only the best document is returned.
             early_stop: Whether to leave unscored what is too far behind.
+            lambda_mult: How much relevance counts against diversity.
+            extra_queries: Further wordings, such as a chat model's (`MultiQueryRetriever`): candidates are recalled
+                with each of them, too, the lists fused by reciprocal rank, and re-ranked for `query` itself.
+            search_kwargs: For foreign stores: further arguments of their search methods, passed through untouched,
+                such as `{"expr": "year > 2020"}` for Milvus.
 
         Raises:
-            InvalidArgumentError: For a blank query, or an argument out of range.
+            InvalidArgumentError: For a blank query, an argument out of range, or one that does not go with the parts.
+            RecallError: If a foreign store or retriever fails or gives what is no document; of several, one suffices.
             ScoringError: If the re-ranker returns something that is not a finite number for each candidate.
         """
         plan = self._plan(query, arguments)
+        watch = Stopwatch(plan.started)
         candidates = plan.source.recall(plan.request)
-        recalled = time.perf_counter()
-        rescored = None
-        if self.reranker is not None:
-            texts = [candidate.document for candidate in candidates]
-            rescored = rescore(
-                self.reranker, query, texts, deadline=plan.deadline, stop=_stop(plan, candidates)
-            )
-        return self._finish(plan, candidates, rescored, recalled)
+        watch.lap("recall")
+        documents = [candidate.document for candidate in candidates]
+        stop = stop_rule(plan, candidates)
+        rescored = rerank(plan.stages, query, documents, deadline=plan.deadline, stop=stop)
+        watch.lap("rerank")
+        ranking = ranked(plan, candidates, rescored)
+        if plan.options.lambda_mult is not None:
+            ranking = spread_out(plan, candidates, rescored, ranking)
+            watch.lap("diversify")
+        return explanation(plan, candidates, rescored, ranking, watch)
 
     async def aexplain(self, query: str, **arguments: Unpack[CallOptions]) -> Explanation:
         """Do what `explain` does without blocking the event loop."""
         plan = self._plan(query, arguments)
+        watch = Stopwatch(plan.started)
+        async with turn():
+            pass  # Many that come at once begin one after the other.
         candidates = await plan.source.arecall(plan.request)
-        recalled = time.perf_counter()
-        rescored = None
-        if self.reranker is not None:
-            texts = [candidate.document for candidate in candidates]
-            rescored = await arescore(
-                self.reranker, query, texts, deadline=plan.deadline, stop=_stop(plan, candidates)
-            )
-        return self._finish(plan, candidates, rescored, recalled)
+        watch.lap("recall")
+        documents = [candidate.document for candidate in candidates]
+        stop = stop_rule(plan, candidates)
+        rescored = await arerank(plan.stages, query, documents, deadline=plan.deadline, stop=stop)
+        watch.lap("rerank")
+        async with turn():
+            ranking = ranked(plan, candidates, rescored)
+        if plan.options.lambda_mult is not None:
+            ranking = await asyncio.to_thread(spread_out, plan, candidates, rescored, ranking)
+            watch.lap("diversify")
+        async with turn():
+            return await asyncio.to_thread(explanation, plan, candidates, rescored, ranking, watch)
 
     def _get_relevant_documents(
         self,
@@ -160,39 +187,3 @@ class RerankRetriever(AssembledRetriever):
                 stacklevel=3,
             )
         return plan
-
-    def _finish(
-        self, plan: Plan, candidates: Sequence[Candidate], rescored: Rescored | None, recalled: float
-    ) -> Explanation:
-        reranked = time.perf_counter()
-        ranking = rank(candidates, rescored, plan.variant)
-        options = plan.options
-        rows = explained(
-            candidates,
-            rescored,
-            ranking,
-            k=options.k,
-            score_threshold=options.score_threshold,
-            collapse=options.collapse,
-        )
-        documents = returned_documents(rows, ranking.kind)
-        done = time.perf_counter()
-        seconds = {
-            "recall": recalled - plan.started,
-            "rerank": reranked - recalled,
-            "blend": done - reranked,
-            "total": done - plan.started,
-        }
-        return Explanation(plan.request.query, documents, rows, seconds, ranking.kind)
-
-
-def _stop(plan: Plan, candidates: Sequence[Candidate]) -> Stopping | None:
-    if not plan.options.early_stop:
-        return None
-    return stopping(
-        candidates,
-        plan.variant,
-        k=plan.options.k,
-        fetch_k=plan.request.fetch_k,
-        collapse=plan.options.collapse,
-    )

@@ -1,9 +1,9 @@
-"""Stage two for whatever re-ranker the user has: a cross-encoder of ours or others', or a document compressor."""
+"""One stage of re-ranking, by whatever the user has: a cross-encoder of ours or others', or a document compressor."""
 
 import asyncio
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
 
@@ -13,7 +13,7 @@ from langchain_core.documents import BaseDocumentCompressor, Document
 from numpy.typing import NDArray
 
 from langchain_rerank_retriever.answering.scoring import Scored, StopRule, ascore, score
-from langchain_rerank_retriever.errors import InvalidArgumentError, ScoringError
+from langchain_rerank_retriever.errors import ScoringError
 from langchain_rerank_retriever.protocols import SCORE_KEYS, AsyncPairScorer, Unscored
 
 Reranker = BaseCrossEncoder | BaseDocumentCompressor
@@ -24,21 +24,26 @@ _PLACE = "_langchain_rerank_retriever_place"
 
 @dataclass(frozen=True, slots=True)
 class Rescored:
-    """What a re-ranker made of the candidates.
+    """What re-ranking made of the candidates.
 
     Attributes:
         documents: One for each candidate, in recall order; a compressor may have rewritten some.
+        order: The places of the candidates that are left: in the final order where a compressor gave it, else in the
+            order in which they were scored.
+        is_final: Whether a compressor gave the order; otherwise the scores decide.
         scores: Shape ``(n,)``; NaN where a candidate was not scored. None where the re-ranker gives no scores.
         truncated: Shape ``(n,)``, of meaning where there is a score; None where it is not known.
-        order: The places of the candidates that a compressor kept, in its order. None: order by the scores.
         unscored: Why a cross-encoder left candidates unscored; None where it did not.
+        dropped: The places of the candidates that a compressor left out, and which stage that was, from 1.
     """
 
     documents: tuple[Document, ...]
+    order: tuple[int, ...]
+    is_final: bool = False
     scores: NDArray[np.float64] | None = None
     truncated: NDArray[np.bool_] | None = None
-    order: tuple[int, ...] | None = None
     unscored: Unscored | None = None
+    dropped: Mapping[int, int] = field(default_factory=dict)
 
 
 def gives_scores(reranker: Any) -> bool:
@@ -96,21 +101,9 @@ async def arescore(
     return _unmarked(documents, await reranker.acompress_documents(marked, query))
 
 
-def check_reranker(reranker: Any) -> None:
-    """Refuse what is neither kind of re-ranker.
-
-    Raises:
-        InvalidArgumentError: Naming the two kinds.
-    """
-    if not isinstance(reranker, BaseCrossEncoder | BaseDocumentCompressor):
-        raise InvalidArgumentError(
-            "reranker must be a LangChain BaseCrossEncoder (such as CrossEncoderScorer), a "
-            f"BaseDocumentCompressor, or None; got {reranker!r}."
-        )
-
-
 def _nothing(reranker: Reranker) -> Rescored:
-    return Rescored((), np.zeros(0) if gives_scores(reranker) else None)
+    scores = gives_scores(reranker)
+    return Rescored((), (), not scores, np.zeros(0) if scores else None)
 
 
 def _pairs(query: str, documents: Sequence[Document]) -> list[tuple[str, str]]:
@@ -118,7 +111,8 @@ def _pairs(query: str, documents: Sequence[Document]) -> list[tuple[str, str]]:
 
 
 def _with(documents: Sequence[Document], scored: Scored) -> Rescored:
-    return Rescored(tuple(documents), scored.scores, scored.truncated, unscored=scored.unscored)
+    order = tuple(range(len(documents)))
+    return Rescored(tuple(documents), order, False, scored.scores, scored.truncated, scored.unscored)
 
 
 def _marked(documents: Sequence[Document]) -> list[Document]:
@@ -166,4 +160,5 @@ def _unmarked(documents: Sequence[Document], kept: Sequence[Document]) -> Rescor
             id=documents[place].id, page_content=document.page_content, metadata=metadata
         )
     known = None if not order or np.isnan(scores[list(order)]).any() else scores
-    return Rescored(tuple(result), known, None, tuple(order))
+    dropped = {place: 1 for place in range(len(documents)) if place not in order}
+    return Rescored(tuple(result), tuple(order), True, known, dropped=dropped)

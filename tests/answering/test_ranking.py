@@ -15,7 +15,9 @@ from scipy.stats import zscore
 
 from langchain_rerank_retriever import FaissStore
 from langchain_rerank_retriever.answering.collapse import belonging
-from langchain_rerank_retriever.answering.ranking import explained, rank, returned_documents
+from langchain_rerank_retriever.answering.explaining import explained, returned_documents
+from langchain_rerank_retriever.answering.options import Options
+from langchain_rerank_retriever.answering.ranking import rank
 from langchain_rerank_retriever.answering.rescore import Rescored
 from langchain_rerank_retriever.blend import BlendVariant
 from langchain_rerank_retriever.protocols import SCORE_KEYS, ExplainedCandidate, Explanation
@@ -37,7 +39,18 @@ def candidates(recall: Sequence[float | None], **columns: Sequence[float]) -> li
 
 
 def rescored(found: list[Candidate], scores: Sequence[float], **fields: Any) -> Rescored:
-    return Rescored(tuple(one.document for one in found), np.array(scores, float), **fields)
+    order = tuple(range(len(found)))
+    return Rescored(tuple(one.document for one in found), order, scores=np.array(scores, float), **fields)
+
+
+def compressed(found: list[Candidate], order: tuple[int, ...], **fields: Any) -> Rescored:
+    dropped = {place: 1 for place in range(len(found)) if place not in order}
+    return Rescored(tuple(one.document for one in found), order, True, dropped=dropped, **fields)
+
+
+def options(**fields: Any) -> Options:
+    unset = dict.fromkeys(("score_threshold", "collapse", "lambda_mult", "recall_mode"))
+    return Options(**{"fetch_k": 100, "early_stop": False, **unset, **fields})
 
 
 def outcomes(rows: Sequence[ExplainedCandidate]) -> dict[str | None, str]:
@@ -107,9 +120,9 @@ def test_no_candidate_and_nothing_scored(variant: BlendVariant | None) -> None:
 
 def test_a_compressors_order_is_kept_and_what_it_dropped_is_last() -> None:
     found = candidates([0.9, 0.8, 0.7, 0.6])
-    ranking = rank(found, Rescored(tuple(one.document for one in found), order=(3, 1)), None)
+    ranking = rank(found, compressed(found, (3, 1)), None)
     assert ranking.order == (3, 1, 0, 2)
-    assert ranking.dropped == {0, 2}
+    assert ranking.dropped == {0: 1, 2: 1}
     assert ranking.kind == "recall_score"
     np.testing.assert_array_equal(ranking.relevance, [0.9, 0.8, 0.7, 0.6])
 
@@ -120,7 +133,7 @@ def test_a_compressors_order_is_kept_and_what_it_dropped_is_last() -> None:
 def test_outcomes_of_k_and_threshold() -> None:
     found = candidates([0.4, 0.3, 0.2, 0.1])
     scores = rescored(found, [1.0, 4.0, 3.0, 2.0], truncated=np.array([True, False, False, True]))
-    rows = explained(found, scores, rank(found, scores, None), k=2, score_threshold=1.5)
+    rows = explained(found, scores, rank(found, scores, None), options(k=2, score_threshold=1.5))
     assert outcomes(rows) == {"d1": "returned", "d2": "returned", "d3": "below_k", "d0": "below_threshold"}
     assert [row.rank for row in rows] == [1, 2, 3, 4]
     assert [row.recall_rank for row in rows] == [2, 3, 4, 1]
@@ -131,7 +144,7 @@ def test_outcomes_of_k_and_threshold() -> None:
 
 def test_a_threshold_includes_its_own_value_and_leaves_k_to_those_that_pass() -> None:
     found = candidates([0.1, 0.9, None, 0.5, 0.7])
-    rows = explained(found, None, rank(found, None, None), k=2, score_threshold=0.5)
+    rows = explained(found, None, rank(found, None, None), options(k=2, score_threshold=0.5))
     assert list(outcomes(rows).values()) == [
         "below_threshold",
         "returned",
@@ -143,8 +156,8 @@ def test_a_threshold_includes_its_own_value_and_leaves_k_to_those_that_pass() ->
 
 def test_a_dropped_candidate_says_so() -> None:
     found = candidates([0.9, 0.8])
-    scores = Rescored(tuple(one.document for one in found), order=(1,))
-    rows = explained(found, scores, rank(found, scores, None), k=5, score_threshold=None)
+    scores = compressed(found, (1,))
+    rows = explained(found, scores, rank(found, scores, None), options(k=5, score_threshold=None))
     assert outcomes(rows) == {"d1": "returned", "d0": "dropped_by_reranker"}
     assert {row.rerank_score for row in rows} == {None}
     assert {row.truncated for row in rows} == {None}
@@ -164,7 +177,7 @@ def test_of_each_parent_the_best_is_returned() -> None:
     found = with_parents(["a", "a", "b", "a", "c", "b"])
     scores = rescored(found, [1.0, 5.0, 3.0, 6.0, 2.0, 4.0])
     rows = explained(
-        found, scores, rank(found, scores, None), k=2, score_threshold=None, collapse="source.file"
+        found, scores, rank(found, scores, None), options(k=2, score_threshold=None, collapse="source.file")
     )
     assert outcomes(rows) == {
         "d3": "returned",
@@ -179,9 +192,12 @@ def test_of_each_parent_the_best_is_returned() -> None:
 
 def test_what_does_not_come_out_stands_for_nobody() -> None:
     found = with_parents(["a", "a", "b", "b"])
-    dropping = Rescored(tuple(one.document for one in found), order=(1, 3, 2))
+    dropping = compressed(found, (1, 3, 2))
     rows = explained(
-        found, dropping, rank(found, dropping, None), k=9, score_threshold=None, collapse="source.file"
+        found,
+        dropping,
+        rank(found, dropping, None),
+        options(k=9, score_threshold=None, collapse="source.file"),
     )
     assert outcomes(rows) == {
         "d1": "returned",
@@ -192,7 +208,10 @@ def test_what_does_not_come_out_stands_for_nobody() -> None:
     # Recall alone is believed in its order, whatever the scores: here the first of "a" fails the threshold.
     low_first = [Candidate(one.document, score) for one, score in zip(found, [0.1, 0.9, 0.9, 0.1])]
     rows = explained(
-        low_first, None, rank(low_first, None, None), k=9, score_threshold=0.5, collapse="source.file"
+        low_first,
+        None,
+        rank(low_first, None, None),
+        options(k=9, score_threshold=0.5, collapse="source.file"),
     )
     assert list(outcomes(rows).values()) == ["below_threshold", "returned", "returned", "below_threshold"]
 
@@ -206,7 +225,10 @@ def test_parents_by_brute_force(rows: list[tuple[str | None, int]], k: int, thre
     found = with_parents([parent for parent, _ in rows])
     scores = rescored(found, [score for _, score in rows])
     told = explained(
-        found, scores, rank(found, scores, None), k=k, score_threshold=threshold, collapse="source.file"
+        found,
+        scores,
+        rank(found, scores, None),
+        options(k=k, score_threshold=threshold, collapse="source.file"),
     )
     expected: list[int] = []
     for place in sorted(range(len(rows)), key=lambda place: -rows[place][1]):
@@ -286,7 +308,7 @@ def test_metadata_of_what_is_returned() -> None:
     scores = rescored(found, [1.0, 3.0])
     variant = BlendVariant({"rerank": 1.0, "dense": 0.0, "lexical": 0.0}, 1.0, 0.0)
     ranking = rank(found, scores, variant)
-    rows = explained(found, scores, ranking, k=1, score_threshold=None)
+    rows = explained(found, scores, ranking, options(k=1, score_threshold=None))
     (best,) = returned_documents(rows, ranking.kind)
     assert best.id == "d1"
     assert best.metadata == {
@@ -306,7 +328,7 @@ def test_what_was_not_scored_is_returned_by_its_recall_score() -> None:
     found = candidates([0.9, 0.8])
     scores = rescored(found, [NAN, 3.0])
     ranking = rank(found, scores, None)
-    rows = explained(found, scores, ranking, k=2, score_threshold=None)
+    rows = explained(found, scores, ranking, options(k=2, score_threshold=None))
     _, last = returned_documents(rows, ranking.kind)
     expected = {
         "relevance_score": 0.9,
@@ -315,14 +337,14 @@ def test_what_was_not_scored_is_returned_by_its_recall_score() -> None:
         "recall_rank": 1,
     }
     assert last.metadata == {"place": 0, **expected}
-    passed = explained(found, scores, ranking, k=2, score_threshold=0.5)
+    passed = explained(found, scores, ranking, options(k=2, score_threshold=0.5))
     assert outcomes(passed) == {"d1": "returned", "d0": "below_threshold"}
 
 
 def test_what_was_not_scored_says_why() -> None:
     found = candidates([0.9, 0.8])
     scores = rescored(found, [NAN, 3.0], truncated=np.array([True, True]), unscored="timeout")
-    rows = explained(found, scores, rank(found, scores, None), k=2, score_threshold=None)
+    rows = explained(found, scores, rank(found, scores, None), options(k=2, score_threshold=None))
     assert [(row.document.id, row.unscored, row.truncated) for row in rows] == [
         ("d1", None, True),
         ("d0", "timeout", None),
@@ -336,14 +358,14 @@ def test_how_many_pairs_were_read_in_part(truncated: list[bool] | None, count: i
     found = candidates([0.9, 0.8, 0.7])
     cut = None if truncated is None else np.array(truncated)
     scores = rescored(found, [1.0, 2.0, 3.0], truncated=cut)
-    rows = explained(found, scores, rank(found, scores, None), k=1, score_threshold=None)
+    rows = explained(found, scores, rank(found, scores, None), options(k=1, score_threshold=None))
     explanation = Explanation("q", (), rows, {}, "rerank_score")
     assert (explanation.timed_out, explanation.scored, explanation.truncated) == (False, 3, count)
 
 
 def test_without_a_reranker_nothing_is_scored() -> None:
     found = candidates([0.9])
-    rows = explained(found, None, rank(found, None, None), k=1, score_threshold=None)
+    rows = explained(found, None, rank(found, None, None), options(k=1, score_threshold=None))
     explanation = Explanation("q", (), rows, {}, "recall_score")
     assert (explanation.timed_out, explanation.scored, explanation.truncated) == (False, 0, None)
 
@@ -351,7 +373,9 @@ def test_without_a_reranker_nothing_is_scored() -> None:
 def test_a_source_without_scores_still_says_the_kind_and_the_rank() -> None:
     found = candidates([None])
     ranking = rank(found, None, None)
-    (document,) = returned_documents(explained(found, None, ranking, k=2, score_threshold=None), ranking.kind)
+    (document,) = returned_documents(
+        explained(found, None, ranking, options(k=2, score_threshold=None)), ranking.kind
+    )
     assert document.metadata == {"place": 0, "relevance_kind": "recall_score", "recall_rank": 1}
 
 
@@ -360,7 +384,7 @@ def test_old_scores_are_taken_out_and_documents_are_copies() -> None:
     document = Document(id="x", page_content="text", metadata=metadata)
     found = [Candidate(document, 0.5)]
     ranking = rank(found, None, None)
-    rows = explained(found, None, ranking, k=1, score_threshold=None)
+    rows = explained(found, None, ranking, options(k=1, score_threshold=None))
     assert rows[0].document.metadata == {"tags": ["a"]}
     (copy,) = returned_documents(rows, ranking.kind)
     assert copy.metadata["relevance_score"] == 0.5
