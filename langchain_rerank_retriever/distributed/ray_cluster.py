@@ -1,0 +1,184 @@
+"""Have a job done by Ray: by the processors of this machine, or by a cluster that is there.
+
+Ray starts the workers, hands them slices and starts others where one is lost. What is done is in the shards alone: a
+run that is killed leaves them, and the next one goes on.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from langchain_rerank_retriever.distributed.job import Job, do_slice
+from langchain_rerank_retriever.distributed.shards import Header, ShardFolder
+from langchain_rerank_retriever.distributed.slices import FilePart, Slice, staged
+from langchain_rerank_retriever.errors import InvalidArgumentError, MissingExtraError, RerankError, ShardError
+
+_STAGED, _TRIES = "staged", "tries"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RayCluster:
+    """Where the workers of a job run.
+
+    Every worker loads the job's models for itself. Where Ray is connected already, that connection is used.
+
+    Attributes:
+        address: Of an existing cluster, ``"host:port"``, or ``"auto"`` for the one this machine is in. None starts
+            Ray on this machine for the length of the job.
+        workers: How many; None for as many as there are processors for, less one that is left for Ray's own tasks.
+        cpus: Processors of a worker, which are also its threads.
+        gpus: GPUs of a worker; may be a fraction.
+        tries: How often a shard is begun before the job is given up: a shard that always ends its worker, for want of
+            memory for instance, would be tried for ever by Ray.
+
+    Raises:
+        InvalidArgumentError: A number is too small.
+    """
+
+    address: str | None = None
+    workers: int | None = None
+    cpus: float = 1.0
+    gpus: float = 0.0
+    tries: int = 4
+
+    def __post_init__(self) -> None:
+        for name, least in (("workers", 1), ("tries", 1)):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or value < least):
+                raise InvalidArgumentError(
+                    f"{name} must be a whole number of at least {least}, got {value!r}."
+                )
+        if self.cpus <= 0 or self.gpus < 0:
+            raise InvalidArgumentError(
+                f"Expected cpus above 0 and gpus of at least 0, got {self.cpus}, {self.gpus}."
+            )
+
+    def run(self, job: Job, folder: ShardFolder, pending: Iterable[Slice]) -> Iterator[Header]:
+        """See `job.Runner`.
+
+        Raises:
+            MissingExtraError: Ray is not installed.
+            ShardError: A shard could not be done; names it.
+        """
+        try:
+            import ray
+            import ray.data
+        except ImportError as error:
+            raise MissingExtraError("ray", "ray") from error
+        for name in (_STAGED, _TRIES):
+            (folder.work / name).mkdir()
+        tasks = [json.dumps(asdict(staged(one, folder.work / _STAGED))) for one in pending]
+        if not tasks:
+            return
+        with self._connected(ray), _quiet(ray):
+            try:
+                yield from self._headers(ray, job, folder, tasks)
+            except ray.exceptions.RayError as error:
+                raise ShardError(_reason(error)) from error
+
+    def _headers(self, ray: Any, job: Job, folder: ShardFolder, tasks: list[str]) -> Iterator[Header]:
+        size = min(self.workers or self._room(ray), len(tasks))
+        rows = ray.data.from_items([{"slice": one} for one in tasks], override_num_blocks=len(tasks)).map(
+            ShardWorker,
+            fn_constructor_args=(job, str(folder.path), self.tries),
+            compute=ray.data.ActorPoolStrategy(size=size),
+            num_cpus=self.cpus,
+            num_gpus=self.gpus or None,
+        )
+        for row in rows.iter_rows():
+            yield Header(**json.loads(row["header"]))
+
+    def _room(self, ray: Any) -> int:
+        resources = ray.cluster_resources()
+        by_cpu = (resources.get("CPU", 1.0) - 1.0) // self.cpus
+        return max(1, int(min(by_cpu, resources.get("GPU", 0.0) // self.gpus) if self.gpus else by_cpu))
+
+    @contextmanager
+    def _connected(self, ray: Any) -> Iterator[None]:
+        if ray.is_initialized():
+            yield
+            return
+        if self.address is None:
+            # For Ray that this call starts: nothing is reported and nothing listens beyond this machine.
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+            ray.init(include_dashboard=False, _node_ip_address="127.0.0.1")
+        else:
+            ray.init(address=self.address)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+class ShardWorker:
+    """Makes shards, in a process that Ray started.
+
+    Args:
+        job: What is done.
+        folder: The folder of the shards.
+        tries: How often a shard may be begun.
+    """
+
+    def __init__(self, job: Job, folder: str, tries: int) -> None:
+        self._folder = ShardFolder(Path(folder))
+        self._tries = tries
+        self._work = ExitStack().enter_context(job.open())
+
+    def __call__(self, task: dict[str, str]) -> dict[str, str]:
+        """Make one shard.
+
+        Args:
+            task: `slice` is a `Slice` as JSON.
+
+        Returns:
+            `header` is the shard's `Header` as JSON.
+
+        Raises:
+            ShardError: It was begun too often before.
+        """
+        told = json.loads(task["slice"])
+        parts = tuple(FilePart(**part) for part in told["parts"])
+        one = Slice(told["number"], told["digest"], parts)
+        self._begin(one.number)
+        try:
+            return {"header": json.dumps(asdict(do_slice(self._work, self._folder, one)))}
+        except RerankError as error:
+            raise ShardError(f"Shard {one.number} cannot be made: {error}") from error
+
+    def _begin(self, number: int) -> None:
+        # A byte for each time, on the disk before anything that may end this process.
+        path = self._folder.work / _TRIES / f"{number:06d}"
+        with path.open("ab") as file:
+            file.write(b".")
+        begun = path.stat().st_size
+        if begun > self._tries:
+            raise ShardError(
+                f"Shard {number} was begun {self._tries} times, and each time its worker ended before it was done: out "
+                "of memory, killed, or crashed. Look at its rows, or make shards smaller; what is done is kept."
+            )
+
+
+@contextmanager
+def _quiet(ray: Any) -> Iterator[None]:
+    """Draw no bars: a library's output is its caller's."""
+    context = ray.data.DataContext.get_current()
+    before = context.enable_progress_bars
+    context.enable_progress_bars = False
+    try:
+        yield
+    finally:
+        context.enable_progress_bars = before
+
+
+def _reason(error: BaseException) -> str:
+    """Find what a worker said in the errors that Ray put around it."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, ShardError):
+            return str(seen)
+        seen = getattr(seen, "cause", None) or seen.__cause__
+    return str(error)
