@@ -11,7 +11,7 @@ import numpy as np
 from langchain_rerank_retriever.protocols import FloatArray
 
 from .filters import field_rows
-from .lexical import TERMS, index_text
+from .lexical import terms
 from .rows import BATCH, Record, State, Stored, after, by_ids, document_crc
 from .schema import SNAPSHOT_TABLE, new_generation
 from .segment import IntArray
@@ -112,7 +112,7 @@ def _write_documents(
         ((*row, pk) for pk, entry in documents for row in field_rows(entry.metadata)),
     )
     if state.lexical:
-        _write_terms(connection, ((pk, entry.text) for pk, entry in documents))
+        terms.put(connection, state.analyzer, ((pk, entry.text) for pk, entry in documents))
 
 
 def _forget_terms(connection: sqlite3.Connection, state: State, documents: Sequence[Stored]) -> None:
@@ -122,28 +122,19 @@ def _forget_terms(connection: sqlite3.Connection, state: State, documents: Seque
         ((*row, stored.pk) for stored in documents for row in stored.fields()),
     )
     if state.lexical:
-        connection.executemany(
-            "INSERT INTO lexical (lexical, rowid, body) VALUES ('delete', ?, ?)",
-            ((stored.pk, index_text(stored.text)) for stored in documents),
-        )
+        terms.remove(connection, state.analyzer, [(stored.pk, stored.text) for stored in documents])
 
 
 def _renew_terms(connection: sqlite3.Connection, state: State) -> None:
     """Make the lexical index anew where its terms were cut by other rules than those of today."""
-    if not state.lexical or state.terms == TERMS:
+    if not state.lexical or state.terms == state.analyzer.rules:
         return
-    connection.execute("INSERT INTO lexical (lexical) VALUES ('delete-all')")
+    terms.empty(connection, state.analyzer)
     last = 0
     while page := after(connection, last, BATCH):
-        _write_terms(connection, ((stored.pk, stored.text) for stored in page))
+        terms.put(connection, state.analyzer, ((stored.pk, stored.text) for stored in page))
         last = page[-1].pk
-    connection.execute("UPDATE state SET terms = ?", (TERMS,))
-
-
-def _write_terms(connection: sqlite3.Connection, texts: Iterable[tuple[int, str]]) -> None:
-    connection.executemany(
-        "INSERT INTO lexical (rowid, body) VALUES (?, ?)", ((pk, index_text(text)) for pk, text in texts)
-    )
+    connection.execute("UPDATE state SET terms = ?", (state.analyzer.rules,))
 
 
 def _write_vectors(
@@ -192,7 +183,7 @@ def clear(connection: sqlite3.Connection, state: State) -> None:
     for table in ("document", "vector", "field", "tombstone", "probe"):
         connection.execute(f"DELETE FROM {table}")  # noqa: S608 - constants
     if state.lexical:
-        connection.execute("INSERT INTO lexical (lexical) VALUES ('delete-all')")
+        terms.empty(connection, state.analyzer)
     connection.execute(
         "UPDATE state SET space = space + 1, dimension = NULL, model = NULL, fingerprint = NULL"
     )

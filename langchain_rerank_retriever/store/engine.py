@@ -15,6 +15,7 @@ from langchain_rerank_retriever.protocols import FloatArray
 from . import changes, rows
 from .changes import Change
 from .connections import Connections
+from .lexical.search import Frequencies
 from .model import Model
 from .rows import State
 from .snapshots import Snapshots
@@ -61,6 +62,7 @@ class Engine:
     ) -> None:
         """Take over open connections; nothing is read yet."""
         self.connections = connections
+        self.frequencies = Frequencies()
         self.views = Views(connections, Snapshots(connections, mapped=mapped), threads=threads)
         self._bound = Bound(Model(embeddings), None)
 

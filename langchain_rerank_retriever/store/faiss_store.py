@@ -12,6 +12,7 @@ from langchain_rerank_retriever.errors import InvalidArgumentError, StorageError
 from . import schema
 from .copying import save_copy
 from .engine import Engine
+from .lexical.languages import Lexical
 from .validation import MetadataDefault, checked_count
 from .writing import WritableStore
 
@@ -34,7 +35,11 @@ class FaissStore(WritableStore):
         index: ``"flat"`` (exact), ``"hnsw"`` (approximate from 10,000 documents on, once a graph was built in
             the background), or ``"auto"`` (as hnsw from 256 MiB of vectors on, else flat); see ``index_info``.
             None is flat for a new store and whatever it was made with for an existing one.
-        lexical: Whether there is a lexical index for BM25. None is True for a new store.
+        lexical: Whether there is a lexical index for BM25, or the language that it is made for. True stems English
+            and cuts Korean, Chinese, Japanese, Thai, Lao, Khmer and Burmese into pairs of characters. ``"german"`` or
+            another language that Snowball has a stemmer for needs the extra ``stemming``, ``"korean"`` cuts Korean
+            into morphemes and needs the extra ``korean``; both keep a second copy of the texts, as terms. None is
+            True for a new store.
         blank: ``"keep"`` embeds and stores blank texts like any other, ``"raise"`` refuses them.
         metadata_default: Called with each metadata value that JSON cannot hold; what it returns is stored.
             ``str`` takes datetimes, paths and numpy values.
@@ -47,6 +52,7 @@ class FaissStore(WritableStore):
 
     Raises:
         InvalidArgumentError: A setting is unknown or differs from what the store was made with.
+        MissingExtraError: A package that the language of the lexical index needs is not installed.
         ModelMismatchError: The store's vectors were made by another model.
         FormatError: The folder holds something else, is damaged, or was written by a newer version.
         StorageError: The folder cannot be read or made.
@@ -58,7 +64,7 @@ class FaissStore(WritableStore):
         *,
         path: str | os.PathLike[str] | None = None,
         index: str | None = None,
-        lexical: bool | None = None,
+        lexical: Lexical | None = None,
         blank: Literal["keep", "raise"] = "keep",
         metadata_default: MetadataDefault | None = None,
         check_model: bool = True,

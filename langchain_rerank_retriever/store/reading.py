@@ -16,7 +16,8 @@ from . import rows, schema
 from .engine import Engine, Snapshot
 from .filters import compile_filter
 from .indexing import IndexInfo
-from .lexical import match_expression
+from .lexical.languages import Lexical
+from .lexical.search import Lexicon
 from .validation import checked_count, checked_query, wanted_ids
 from .verify import VerifyResult, verify
 
@@ -29,7 +30,7 @@ class ReadableStore(VectorStore):
 
     _engine: Engine
     _path: Path | None
-    _kinds: tuple[str, bool]
+    _kinds: tuple[str, Lexical]
 
     @property
     def embeddings(self) -> Embeddings:
@@ -91,13 +92,9 @@ class ReadableStore(VectorStore):
         filter: Filter | None = None,  # noqa: A002 - LangChain's name
     ) -> Scored:
         """As lexical_search, with BM25 scores above 0, higher is better."""
-        expression = match_expression(checked_query(query))
-        count, condition = checked_count(k, "k"), compile_filter(filter)
+        text, count, condition = checked_query(query), checked_count(k, "k"), compile_filter(filter)
         with self._engine.snapshot() as snapshot:
-            _check_lexical(snapshot)
-            if not expression:
-                return []
-            hits = rows.lexical_matches(snapshot.connection, expression, k=count, condition=condition)
+            hits = self._lexicon(snapshot).search(text, count, condition)
             found = rows.by_pks(snapshot.connection, [pk for pk, _ in hits])
         return [(stored.document(), score) for stored, (_, score) in zip(found, hits)]
 
@@ -109,17 +106,19 @@ class ReadableStore(VectorStore):
             ids: Document ids; an unknown one is left out of the result, one without a term of the query
                 has 0.0.
         """
-        expression = match_expression(checked_query(query))
-        wanted = wanted_ids(ids, method="lexical_scores()")
+        text, wanted = checked_query(query), wanted_ids(ids, method="lexical_scores()")
         with self._engine.snapshot() as snapshot:
-            _check_lexical(snapshot)
+            lexicon = self._lexicon(snapshot)
             found = rows.pks_of(snapshot.connection, wanted)
-            scores = (
-                rows.lexical_scores(snapshot.connection, expression, list(found.values()))
-                if expression
-                else {}
-            )
+            scores = lexicon.scores(text, list(found.values()))
         return {name: scores.get(found[name], 0.0) for name in wanted if name in found}
+
+    def _lexicon(self, snapshot: Snapshot) -> Lexicon:
+        state = snapshot.state
+        if not state.lexical:
+            raise InvalidArgumentError("This store has no lexical index: it was made with lexical=False")
+        moment = (state.generation, state.seq, state.terms)
+        return Lexicon(snapshot.connection, state.analyzer, self._engine.frequencies, moment)
 
     async def alexical_search(
         self,
@@ -162,7 +161,7 @@ class ReadableStore(VectorStore):
                 "dimension": state.dimension,
                 "model": state.model,
                 "fingerprint": state.fingerprint,
-                "format": schema.FORMAT,
+                "format": schema.format_of(state.lexical),
             }
         )
 
@@ -225,15 +224,10 @@ class ReadableStore(VectorStore):
             content = f"documents={len(self)}"
         except RerankError as error:
             content = "closed" if self._engine.connections.closed else f"unreadable: {error}"
-        settings = f"index={index!r}, lexical={lexical}, model={self._engine.model.name}"
+        settings = f"index={index!r}, lexical={lexical!r}, model={self._engine.model.name}"
         return f"FaissStore({place}, {content}, {settings})"
 
 
 def only_documents(scored: Scored) -> list[Document]:
     """Without the scores."""
     return [document for document, _ in scored]
-
-
-def _check_lexical(snapshot: Snapshot) -> None:
-    if not snapshot.state.lexical:
-        raise InvalidArgumentError("This store has no lexical index: it was made with lexical=False")

@@ -13,6 +13,8 @@ from langchain_rerank_retriever.errors import FormatError
 from langchain_rerank_retriever.protocols import FloatArray
 
 from .filters import Condition, Scalar, field_rows
+from .lexical.analysis import Analyzer
+from .lexical.languages import Lexical, analyzer_of
 from .segment import IntArray
 
 #: Rows that are read or embedded at a time.
@@ -32,8 +34,8 @@ class State:
         model: The model in words.
         fingerprint: The model's own hash, where it has one.
         index_kind: As asked for when the store was made.
-        lexical: Whether there is a lexical index.
-        terms: How its terms were made; None without one.
+        lexical: Whether there is a lexical index, or the language that it is made for.
+        terms: The rules by which its terms were made; None without one.
     """
 
     seq: int
@@ -43,8 +45,13 @@ class State:
     model: str | None
     fingerprint: str | None
     index_kind: str
-    lexical: bool
+    lexical: Lexical
     terms: str | None
+
+    @property
+    def analyzer(self) -> Analyzer:
+        """How terms are made; other rules than ``terms`` where those are not known any more."""
+        return analyzer_of(self.lexical, self.terms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +99,8 @@ def read_state(connection: sqlite3.Connection) -> State:
     if not row or not all(isinstance(value, int) for value in row[:3]) or not isinstance(row[6], str):
         raise FormatError("The store's table of settings is damaged: restore a copy that save_local() made")
     seq, generation, space, dimension, model, fingerprint, index_kind, lexical, terms = row
-    return State(seq, generation, space, dimension, model, fingerprint, index_kind, bool(lexical), terms)
+    setting = lexical if isinstance(lexical, str) else bool(lexical)
+    return State(seq, generation, space, dimension, model, fingerprint, index_kind, setting, terms)
 
 
 def read_record(connection: sqlite3.Connection) -> Record | None:
@@ -173,30 +181,6 @@ def matching(connection: sqlite3.Connection, condition: Condition) -> IntArray:
     """Numbers of the documents that a filter lets through, in any order."""
     rows = connection.execute(f"SELECT pk FROM document WHERE {condition.sql}", condition.parameters)  # noqa: S608 - values are bound
     return np.fromiter((row[0] for row in rows), dtype=np.int64)
-
-
-def lexical_matches(
-    connection: sqlite3.Connection, expression: str, *, k: int, condition: Condition | None = None
-) -> list[tuple[int, float]]:
-    """The k best numbers with their BM25 scores, best first, ties in order of insertion."""
-    where = f"AND +rowid IN (SELECT pk FROM document WHERE {condition.sql})" if condition else ""  # noqa: S608 - values are bound
-    rows = connection.execute(
-        f"SELECT rowid, -bm25(lexical) AS score FROM lexical WHERE lexical MATCH ? {where} "  # noqa: S608 - values are bound
-        "ORDER BY score DESC, rowid LIMIT ?",
-        (expression, *(condition.parameters if condition else ()), k),
-    )
-    return rows.fetchall()
-
-
-def lexical_scores(connection: sqlite3.Connection, expression: str, pks: Sequence[int]) -> dict[int, float]:
-    """BM25 of those documents that have a term of the query."""
-    # The plus keeps FTS5 from running the whole query once for each number, which takes thirty times as long.
-    rows = connection.execute(
-        "SELECT rowid, -bm25(lexical) FROM lexical WHERE lexical MATCH ? "
-        "AND +rowid IN (SELECT value FROM json_each(?))",
-        (expression, json.dumps(pks)),
-    )
-    return dict(rows.fetchall())
 
 
 def vectors_since(

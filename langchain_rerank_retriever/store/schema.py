@@ -6,16 +6,18 @@ import time
 from pathlib import Path
 
 from langchain_rerank_retriever import files
-from langchain_rerank_retriever.errors import FormatError, InvalidArgumentError, StorageError
+from langchain_rerank_retriever.errors import FormatError, InvalidArgumentError, RerankError, StorageError
 
 from .connections import BUSY_SECONDS, SQLITE_ERRORS, Connections, connect, storage_error
 from .forking import at_work
-from .lexical import TERMS, TOKENIZER
+from .lexical import terms
+from .lexical.languages import Lexical, analyzer_of
 from .rows import read_state
 
 FILE_NAME = "store.db"
 APPLICATION_ID = 0x4C435252
-FORMAT = 1
+#: The newest format that is read. The first is that of stores whose lexical index is made for no language.
+FORMAT, FIRST_FORMAT = 2, 1
 INDEX_KINDS = ("flat", "hnsw", "auto")
 
 # A page of 16 KiB holds ten vectors of 384 numbers; with SQLite's usual 4 KiB a fifth of the file is waste.
@@ -40,20 +42,22 @@ CREATE TABLE field (
     key TEXT NOT NULL, kind TEXT NOT NULL, value NOT NULL, pk INTEGER NOT NULL,
     PRIMARY KEY (key, kind, value, pk)) WITHOUT ROWID;
 PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {FORMAT};
 """
 #: Made with the first snapshot.
 SNAPSHOT_TABLE = (
     "CREATE TABLE IF NOT EXISTS snapshot (one INTEGER PRIMARY KEY CHECK (one = 1), file TEXT NOT NULL, "
     "digest TEXT NOT NULL, generation INTEGER NOT NULL, space INTEGER NOT NULL, seq INTEGER NOT NULL)"
 )
-#: Contentless: the texts are in ``document`` already.
-LEXICAL_TABLE = f"CREATE VIRTUAL TABLE lexical USING fts5(body, content='', tokenize='{TOKENIZER}')"
 
 
 def new_generation() -> int:
     """A number that no other line of changes has."""
     return secrets.randbits(62)
+
+
+def format_of(lexical: Lexical) -> int:
+    """The oldest format that a store with such a lexical index can have, which the most versions can read."""
+    return FORMAT if isinstance(lexical, str) else FIRST_FORMAT
 
 
 def is_store(folder: Path) -> bool:
@@ -92,7 +96,7 @@ def _check_format(application: int, version: int, file: Path) -> None:
 
 
 def open_connections(
-    path: Path | None, *, index: str | None, lexical: bool | None, read_only: bool
+    path: Path | None, *, index: str | None, lexical: Lexical | None, read_only: bool
 ) -> Connections:
     """Open the store at a path, or make one where nothing lies.
 
@@ -106,6 +110,8 @@ def open_connections(
             f"index must be one of {', '.join(INDEX_KINDS)}, got {index!r}: "
             "a FAISS factory string cannot be kept right under changes, and is not taken"
         )
+    if not isinstance(lexical, bool | str | None):
+        raise InvalidArgumentError(f"lexical must be True, False or a language, got {lexical!r}")
     file = None if path is None else path / FILE_NAME
     where = "memory" if path is None else str(path)
     if path is not None:
@@ -116,7 +122,7 @@ def open_connections(
 
 
 def _opened(
-    file: Path | None, where: str, *, index: str | None, lexical: bool | None, read_only: bool
+    file: Path | None, where: str, *, index: str | None, lexical: Lexical | None, read_only: bool
 ) -> sqlite3.Connection:
     connection: sqlite3.Connection | None = None
     try:
@@ -125,10 +131,10 @@ def _opened(
         _check_settings(connection, where, index=index, lexical=lexical)
         if file is not None and not read_only:
             _use_log(connection)
-    except (*SQLITE_ERRORS, StorageError, InvalidArgumentError) as error:
+    except (*SQLITE_ERRORS, RerankError) as error:
         if connection is not None:
             connection.close()
-        if isinstance(error, StorageError | InvalidArgumentError):
+        if isinstance(error, RerankError):
             raise
         raise storage_error(error, where) from error
     return connection
@@ -153,7 +159,7 @@ def _prepare_folder(path: Path, *, create: bool) -> None:
 
 
 def _make_tables(
-    connection: sqlite3.Connection, where: str, *, index: str | None, lexical: bool | None, read_only: bool
+    connection: sqlite3.Connection, where: str, *, index: str | None, lexical: Lexical | None, read_only: bool
 ) -> None:
     """Make the tables of an empty database, in one transaction; leave one of ours as it is."""
     file = Path(where) / FILE_NAME
@@ -165,12 +171,14 @@ def _make_tables(
     connection.execute("BEGIN IMMEDIATE")
     # Another process may have been first.
     if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        with_lexical = lexical is not False
-        for statement in (*_TABLES.split(";\n")[:-1], *([LEXICAL_TABLE] if with_lexical else [])):
+        setting = True if lexical is None else lexical
+        analyzer = analyzer_of(setting) if setting else None
+        statements = [*_TABLES.split(";\n")[:-1], f"PRAGMA user_version = {format_of(setting)}"]
+        for statement in (*statements, *([terms.table(analyzer)] if analyzer else [])):
             connection.execute(statement)
         connection.execute(
             "INSERT INTO state VALUES (1, 0, ?, 0, NULL, NULL, NULL, ?, ?, ?)",
-            (new_generation(), index or "flat", with_lexical, TERMS if with_lexical else None),
+            (new_generation(), index or "flat", setting, analyzer.rules if analyzer else None),
         )
     connection.execute("COMMIT")
     return _check_format(*_marks(connection), file)
@@ -184,7 +192,7 @@ def _marks(connection: sqlite3.Connection) -> tuple[int, int]:
 
 
 def _check_settings(
-    connection: sqlite3.Connection, where: str, *, index: str | None, lexical: bool | None
+    connection: sqlite3.Connection, where: str, *, index: str | None, lexical: Lexical | None
 ) -> None:
     state = read_state(connection)
     if index not in (None, "auto", state.index_kind):
@@ -192,11 +200,14 @@ def _check_settings(
             f"The store at {where} was made with index={state.index_kind!r}, got index={index!r}: "
             "leave it out, or make a new store"
         )
-    if lexical is not None and bool(lexical) != state.lexical:
+    if lexical is not None and lexical != state.lexical:
         raise InvalidArgumentError(
-            f"The store at {where} was made with lexical={state.lexical}, got lexical={lexical!r}: "
+            f"The store at {where} was made with lexical={state.lexical!r}, got lexical={lexical!r}: "
             "leave it out, or make a new store"
         )
+    if state.lexical:
+        # A package that the store's language needs is found missing here, not in the middle of a call.
+        analyzer_of(state.lexical)
 
 
 def _use_log(connection: sqlite3.Connection) -> None:

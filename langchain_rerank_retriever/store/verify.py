@@ -11,8 +11,7 @@ from langchain_rerank_retriever.errors import RerankError
 
 from . import rows
 from .engine import Engine, Snapshot
-from .lexical import TERMS, index_text
-from .schema import LEXICAL_TABLE
+from .lexical import terms
 from .view import View
 
 
@@ -45,7 +44,7 @@ def verify(engine: Engine, *, deep: bool) -> VerifyResult:
                 problems += _vectors(snapshot, snapshot.view, "FAISS view")
                 problems += _snapshot(engine, snapshot)
                 problems += _metadata(snapshot)
-                problems += _terms(snapshot) if snapshot.state.terms == TERMS else ()
+                problems += _terms(snapshot)
     except RerankError as error:
         problems.append(str(error))
     return VerifyResult(not problems, tuple(problems))
@@ -113,13 +112,13 @@ def _sum(lines: Iterable[tuple[object, ...]]) -> tuple[int, int]:
 
 
 def _terms(snapshot: Snapshot) -> Iterator[str]:
+    analyzer = snapshot.state.analyzer if snapshot.state.lexical else None
+    if analyzer is None or snapshot.state.terms != analyzer.rules:
+        return
     fresh = sqlite3.connect(":memory:")
     try:
-        fresh.execute(LEXICAL_TABLE)
-        fresh.executemany(
-            "INSERT INTO lexical (rowid, body) VALUES (?, ?)",
-            ((stored.pk, index_text(stored.text)) for stored in _documents(snapshot.connection)),
-        )
+        fresh.execute(terms.table(analyzer))
+        terms.put(fresh, analyzer, ((stored.pk, stored.text) for stored in _documents(snapshot.connection)))
         for found, expected in zip_longest(_instances(snapshot.connection), _instances(fresh)):
             if found != expected:
                 yield f"The lexical index is wrong from the term {(found or expected)[0]!r} on"

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from langchain_rerank_retriever.errors import InvalidArgumentError
 from langchain_rerank_retriever.store import FaissStore
-from langchain_rerank_retriever.store.lexical import STOP_WORDS, index_text, match_expression
+from langchain_rerank_retriever.store.lexical.analysis import DEFAULT, STOP_WORDS
 
 from .helpers import FastEmbeddings
 
@@ -100,18 +101,18 @@ def test_a_query_is_no_query_language(query: str) -> None:
 def test_any_text_can_be_asked(query: str) -> None:
     store = store_of(query, "other")
     # Where a query has a term, the document that is the query has it too.
-    if match_expression(query):
+    if DEFAULT.phrases(query):
         assert "0" in found(store, query)
     store.close()
 
 
 def test_words_without_a_topic_count_only_alone() -> None:
     assert "the" in STOP_WORDS
-    assert match_expression("The origin of the species") == '"origin" OR "species"'
-    assert match_expression("to be or not to be") == '"to" OR "be" OR "or" OR "not"'
-    assert match_expression("dog Dog DOG") == '"dog"'
-    assert match_expression("?!") == ""
-    assert index_text("대한민국의 a_b") == "대한 한민 민국 국의 a b"
+    assert DEFAULT.phrases("The origin of the species") == ['"origin"', '"species"']
+    assert DEFAULT.phrases("to be or not to be") == ['"to"', '"be"', '"or"', '"not"']
+    assert DEFAULT.phrases("dog Dog DOG") == ['"dog"']
+    assert DEFAULT.phrases("?!") == []
+    assert DEFAULT.index_text("대한민국의 a_b") == "대한 한민 민국 국의 a b"
 
 
 def test_scores_are_bm25() -> None:
@@ -169,9 +170,8 @@ def test_replaced_and_deleted_texts_are_not_found() -> None:
 
 def test_terms_of_an_older_unicode_are_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as older:
-        older.setattr("langchain_rerank_retriever.store.changes.index_text", lambda text: f"x{text}x")
-        older.setattr("langchain_rerank_retriever.store.schema.TERMS", "older")
-        older.setattr("langchain_rerank_retriever.store.changes.TERMS", "older")
+        other = replace(DEFAULT, rules="older", index_text=lambda text: f"x{text}x")
+        older.setattr("langchain_rerank_retriever.store.lexical.languages.DEFAULT", other)
         stores = [store_of("apple", "bread", "cake") for _ in range(2)]
     for store, change in zip(
         stores, (lambda s: s.delete(["0"]), lambda s: s.add_texts(["dough"], ids=["0"]))

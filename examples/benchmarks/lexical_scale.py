@@ -1,0 +1,174 @@
+"""How lexical search of a FaissStore grows: query times, agreement with exhaustive search, size, build time.
+
+    python examples/benchmarks/lexical_scale.py 100000
+    python examples/benchmarks/lexical_scale.py 1000000 --keep /tmp/million
+
+Documents are generated: words by Zipf's law with Mandelbrot's shift, 1 / (rank + 2.7), over 300,000 words, so that the
+commonest is in nearly every document and most are in a few; a quarter of a document's words are of its topic, one of
+1,000. There are no stop words among them. Lengths are log-normal with a median of 80 words. A query is a number of
+distinct words of one document, drawn as often as they stand there, so that most queries hold very common ones.
+
+The exhaustive search is SQLite's own: every document that has a word of the query, scored by FTS5's bm25().
+"""
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import numpy as np
+import typer
+from store_scale import Ready
+
+from langchain_rerank_retriever import FaissStore
+
+VOCABULARY, TOPICS, TOPIC_WORDS = 300_000, 1_000, 300
+SHIFT = 2.7
+CHUNK = 10_000
+LENGTHS = (3, 8, 20)
+K = 10
+DEPTHS = (10, 100)
+
+# Syllables of which no suffix is made that the Porter stemmer knows, so that no two words become one.
+_SYLLABLES = [consonant + vowel for consonant in "bdfgkmnprvz" for vowel in "aiou"]
+
+
+def word(number: int) -> str:
+    """Spell a number; the commonest words are the shortest."""
+    letters = ""
+    while number or len(letters) < 4:
+        number, digit = divmod(number, len(_SYLLABLES))
+        letters += _SYLLABLES[digit]
+    return letters
+
+
+class Texts:
+    """Documents and queries, always the same ones for the same seed."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(0)
+        self._words = np.array([word(number) for number in range(VOCABULARY)], dtype=object)
+        self._general = _cumulated(VOCABULARY)
+        self._topical = _cumulated(TOPIC_WORDS)
+        # Of any frequency but the highest: as many from 100 to 1,000 as from 1,000 to 10,000.
+        span = rng.random((TOPICS, TOPIC_WORDS))
+        self._topics = (100 * (VOCABULARY / 100) ** span).astype(np.int64)
+
+    def chunks(self, count: int, seed: int = 1) -> Iterator[list[str]]:
+        """So many documents, in parts."""
+        rng = np.random.default_rng(seed)
+        for start in range(0, count, CHUNK):
+            size = min(CHUNK, count - start)
+            lengths = np.maximum(5, rng.lognormal(np.log(80), 0.6, size)).astype(np.int64)
+            topics = np.repeat(rng.integers(0, TOPICS, size), lengths)
+            tokens = np.searchsorted(self._general, rng.random(topics.size))
+            topical = self._topics[topics, np.searchsorted(self._topical, rng.random(topics.size))]
+            words = self._words[np.where(rng.random(topics.size) < 0.25, topical, tokens)]
+            yield [" ".join(part) for part in np.split(words, np.cumsum(lengths)[:-1])]
+
+    def queries(self, length: int, count: int) -> list[str]:
+        """So many queries of so many distinct words, each from a document of its own."""
+        rng = np.random.default_rng(length)
+        found: list[str] = []
+        for text in next(self.chunks(CHUNK, seed=2)):
+            words = list(dict.fromkeys(rng.permutation(text.split()).tolist()))[:length]
+            if len(words) == length:
+                found.append(" ".join(words))
+            if len(found) == count:
+                break
+        return found
+
+
+def _cumulated(count: int) -> np.ndarray:
+    weights = 1 / (np.arange(1, count + 1) + SHIFT)
+    return np.cumsum(weights) / weights.sum()
+
+
+def build(folder: Path, texts: Texts, count: int) -> float:
+    """Fill a store; seconds within its calls. The vectors are as small as can be."""
+    seconds = 0.0
+    rng = np.random.default_rng(0)
+    with FaissStore(Ready(), path=folder, check_model=False) as store:
+        for place, chunk in enumerate(texts.chunks(count)):
+            ids = [str(place * CHUNK + number) for number in range(len(chunk))]
+            vectors = rng.standard_normal((len(chunk), 384), dtype=np.float32)
+            started = time.perf_counter()
+            store.add_embeddings(chunk, vectors, ids=ids)
+            seconds += time.perf_counter() - started
+    return seconds
+
+
+def exhaustive(connection: sqlite3.Connection, query: str) -> list[str]:
+    """The ids of the best K by FTS5 alone; equal scores in order of insertion."""
+    rows = connection.execute(
+        "SELECT id FROM (SELECT rowid AS pk, bm25(lexical) AS score FROM lexical WHERE lexical MATCH ? "
+        "ORDER BY score, rowid LIMIT ?) JOIN document USING (pk) ORDER BY score, pk",
+        (" OR ".join(f'"{one}"' for one in query.split()), K),
+    )
+    return [row[0] for row in rows]
+
+
+def milliseconds(store: FaissStore, queries: list[str], depth: int) -> tuple[np.ndarray, list[list[str]]]:
+    """How long each query takes, and the ids of its best K."""
+    taken, found = [], []
+    for query in queries:
+        started = time.perf_counter()
+        documents = store.lexical_search(query, k=depth)
+        taken.append(1e3 * (time.perf_counter() - started))
+        found.append([str(document.id) for document in documents[:K]])
+    return np.array(taken), found
+
+
+def rows(folder: Path, texts: Texts, count: int, compared: int) -> Iterator[str]:
+    """Measure each length of query at each depth."""
+    connection = sqlite3.connect(folder / "store.db")
+    with FaissStore(Ready(), path=folder, read_only=True, check_model=False) as store:
+        store.lexical_search("warm up")
+        for length in LENGTHS:
+            queries = texts.queries(length, count)
+            right = [exhaustive(connection, query) for query in queries[:compared]]
+            for depth in DEPTHS:
+                taken, found = milliseconds(store, queries, depth)
+                same = np.mean([set(ours) == set(theirs) for ours, theirs in zip(found, right)])
+                shared = np.mean([len({*ours} & {*theirs}) / K for ours, theirs in zip(found, right)])
+                p50, p95 = np.percentile(taken, (50, 95))
+                yield (
+                    f"| {length} | {depth} | {p50:.0f} ms | {p95:.0f} ms | {taken.max():.0f} ms "
+                    f"| {same:.0%} | {shared:.1%} |"
+                )
+    connection.close()
+
+
+def index_megabytes(folder: Path) -> float:
+    """Size of the lexical index: the tables that FTS5 keeps it in."""
+    connection = sqlite3.connect(folder / "store.db")
+    data = connection.execute("SELECT sum(length(block)) FROM lexical_data").fetchone()[0]
+    sizes = connection.execute("SELECT sum(length(sz)) + 9 * count(*) FROM lexical_docsize").fetchone()[0]
+    connection.close()
+    return float(data + sizes) / 1e6
+
+
+def main(
+    count: Annotated[int, typer.Argument(help="Number of documents.")] = 100_000,
+    queries: Annotated[int, typer.Option(help="Queries of each length.")] = 100,
+    compared: Annotated[int, typer.Option(help="Of which so many are also searched exhaustively.")] = 30,
+    keep: Annotated[
+        Path | None, typer.Option(help="Where the store is made, or already is; else it is removed.")
+    ] = None,
+) -> None:
+    texts = Texts()
+    with TemporaryDirectory() as scratch:
+        folder = keep or Path(scratch) / "store"
+        if not folder.exists():
+            print(f"build time {build(folder, texts, count):,.0f} s")
+        print(f"{count:,} documents, lexical index {index_megabytes(folder):,.0f} MB")
+        print("| words | k | p50 | p95 | longest | same top 10 | shared of the top 10 |")
+        print("|---|---|---|---|---|---|---|")
+        for row in rows(folder, texts, queries, compared):
+            print(row, flush=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)

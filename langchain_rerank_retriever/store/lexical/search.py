@@ -1,0 +1,237 @@
+"""Search by BM25, in a time that does not grow with the number of documents that hold a query's commonest terms.
+
+In a small collection, or for a query of rare terms, every document that holds one of the terms is scored, by FTS5. Else
+the work is bounded (the figures are below), in three steps:
+
+1. **Narrow.** Candidates are the documents that hold one of the query's rarer terms: rarest first, as many terms as
+   there is room for. Of the terms that are too common for that, the rarest must stand together with another one.
+2. **Choose.** FTS5 scores the candidates by the terms that narrowed, and by the commoner ones that it can read in time.
+   The best few times as many as are asked for are kept. In this score, terms that narrowed count twice.
+3. **Score.** Those are scored by all of the query's terms: the scores, and the order, are the true BM25.
+
+So what may be missed is a document that holds none of the rarer terms, and one that the commonest terms alone lift
+among the best: in a text of the commonest words alone each counts for little, and a term that more than half of the
+documents hold counts for nothing. Where too few candidates are found, documents with any of the terms are added, in
+order of insertion, so that fewer than k are found only where fewer match.
+"""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..filters import Condition
+from . import bm25
+from .analysis import Analyzer, match_expression
+from .bm25 import Statistics
+from .terms import bodies, totals
+
+#: Documents that are scored, each in about 3 microseconds: without narrowing, and after it.
+EXHAUSTIVE, REACH = 16_384, 8_192
+#: Entries of the index that are read for commoner terms, each in about 0.1 microseconds.
+SCANNED = 250_000
+#: Candidates that are scored by all terms, each in about 0.1 milliseconds, for each document that is asked for; and at
+#: the least.
+KEPT, LEAST_KEPT = 2, 100
+#: Whoever asks for more than so many gets the exhaustive search.
+DEEPEST = 2_000
+#: With a filter, so many times as many candidates are looked at, at the most.
+WIDEST = 16
+
+Hits = list[tuple[int, float]]
+
+
+class Frequencies:
+    """In how many documents terms are: counted once, as long as the store does not change."""
+
+    def __init__(self) -> None:
+        self._known: tuple[object, dict[str, int]] = (None, {})
+
+    def of(self, connection: sqlite3.Connection, moment: object, phrases: Sequence[str]) -> list[int]:
+        """Frequencies of terms.
+
+        Args:
+            connection: In a read transaction.
+            moment: What tells the state that the transaction sees from every other.
+            phrases: The terms.
+        """
+        if self._known[0] != moment:
+            self._known = (moment, {})
+        known = self._known[1]
+        return [
+            known[phrase] if phrase in known else known.setdefault(phrase, _count(connection, phrase))
+            for phrase in phrases
+        ]
+
+
+def _count(connection: sqlite3.Connection, phrase: str) -> int:
+    row = connection.execute("SELECT count(*) FROM lexical WHERE lexical MATCH ?", (phrase,)).fetchone()
+    return int(row[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowed:
+    """Which documents are candidates, and what they are scored by at first; terms are named by their places.
+
+    Attributes:
+        single: Each of these terms makes a candidate.
+        leading: The first must stand together with one of the others; empty for none.
+        scored: All terms that take part in the first score.
+    """
+
+    single: tuple[int, ...]
+    leading: tuple[int, ...]
+    scored: tuple[int, ...]
+
+    def expression(self, phrases: Sequence[str]) -> str:
+        """The same in FTS5's language."""
+
+        def joined(places: Sequence[int]) -> str:
+            return match_expression([phrases[place] for place in places])
+
+        candidates = [joined(self.single)] if self.single else []
+        if self.leading:
+            first, *others = self.leading
+            candidates.append(f"({phrases[first]} AND ({joined(others)}))")
+        return f"({' OR '.join(candidates)}) AND ({joined(self.scored)})"
+
+
+def narrowed(frequencies: Sequence[int], documents: int, reach: float = REACH) -> Narrowed:
+    """Choose the terms that make candidates.
+
+    Args:
+        frequencies: In how many documents each term is.
+        documents: How many there are.
+        reach: About how many candidates there may be.
+    """
+    rarest = sorted(range(len(frequencies)), key=frequencies.__getitem__)
+    single: list[int] = []
+    room = reach
+    while len(single) < len(rarest) and frequencies[rarest[len(single)]] <= room:
+        room -= frequencies[rarest[len(single)]]
+        single.append(rarest[len(single)])
+    common = rarest[len(single) :]
+    leading = common[:1]
+    for place in common[1:]:
+        # Were terms independent of each other, so many documents would hold both.
+        together = frequencies[common[0]] * frequencies[place] / documents
+        if together > room and len(leading) > 1:
+            break
+        room -= together
+        leading.append(place)
+    if len(leading) == 1:
+        leading = []
+    scored, read = [*single, *leading], sum(frequencies[place] for place in leading)
+    for place in common[len(leading) :]:
+        read += frequencies[place]
+        if read > SCANNED:
+            break
+        scored.append(place)
+    return Narrowed(tuple(single), tuple(leading), tuple(scored))
+
+
+class Lexicon:
+    """A store's lexical index as one transaction sees it."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        analyzer: Analyzer,
+        frequencies: Frequencies,
+        moment: object,
+    ) -> None:
+        """Read nothing yet.
+
+        Args:
+            connection: In a read transaction.
+            analyzer: Of the store.
+            frequencies: What is known of its terms.
+            moment: What tells the state that the transaction sees from every other.
+        """
+        self._connection, self._analyzer = connection, analyzer
+        self._frequencies, self._moment = frequencies, moment
+
+    def search(self, query: str, k: int, condition: Condition | None = None) -> Hits:
+        """Numbers of the k best documents with their scores above 0, best first, ties in order of insertion."""
+        phrases = self._analyzer.phrases(query)
+        if not phrases:
+            return []
+        statistics = self._statistics()
+        if k > DEEPEST or self._is_light(phrases, statistics):
+            return self._exhaustive(phrases, k, condition)
+        kept = max(KEPT * k, LEAST_KEPT)
+        reach = REACH * self._widening(condition, statistics)
+        plan = narrowed(self._count(phrases), statistics.documents, reach)
+        found = set(self._chosen(plan.expression(phrases), kept, condition))
+        if len(found) < k:
+            found.update(self._chosen(match_expression(phrases), kept, condition))
+        scores = self._true_scores(phrases, sorted(found), statistics)
+        return sorted(scores.items(), key=lambda hit: (-hit[1], hit[0]))[:k]
+
+    def scores(self, query: str, pks: Sequence[int]) -> dict[int, float]:
+        """BM25 of given documents, by number; one without a term of the query may be left out."""
+        phrases = self._analyzer.phrases(query)
+        if not phrases or not pks:
+            return {}
+        statistics = self._statistics()
+        if len(pks) > KEPT * DEEPEST or self._is_light(phrases, statistics):
+            return self._all_scores(phrases, pks)
+        return self._true_scores(phrases, pks, statistics)
+
+    def _statistics(self) -> Statistics:
+        return Statistics(*totals(self._connection))
+
+    def _count(self, phrases: Sequence[str]) -> list[int]:
+        return self._frequencies.of(self._connection, self._moment, phrases)
+
+    def _is_light(self, phrases: Sequence[str], statistics: Statistics) -> bool:
+        return statistics.documents <= EXHAUSTIVE or sum(self._count(phrases)) <= EXHAUSTIVE
+
+    def _exhaustive(self, phrases: list[str], k: int, condition: Condition | None) -> Hits:
+        rows = self._connection.execute(
+            f"SELECT rowid, -bm25(lexical) AS score FROM lexical WHERE lexical MATCH ? {_also(condition)} "  # noqa: S608 - values are bound
+            "ORDER BY score DESC, rowid LIMIT ?",
+            (match_expression(phrases), *_parameters(condition), k),
+        )
+        return rows.fetchall()
+
+    def _chosen(self, expression: str, count: int, condition: Condition | None) -> list[int]:
+        rows = self._connection.execute(
+            "SELECT pk FROM (SELECT rowid AS pk, bm25(lexical) AS score FROM lexical "  # noqa: S608 - values are bound
+            f"WHERE lexical MATCH ? {_also(condition)} LIMIT ?) ORDER BY score, pk LIMIT ?",
+            (expression, *_parameters(condition), REACH, count),
+        )
+        return [row[0] for row in rows]
+
+    def _true_scores(
+        self, phrases: Sequence[str], pks: Sequence[int], statistics: Statistics
+    ) -> dict[int, float]:
+        texts = bodies(self._connection, self._analyzer, pks)
+        return bm25.scores(texts, self._analyzer, phrases, self._count(phrases), statistics)
+
+    def _all_scores(self, phrases: list[str], pks: Sequence[int]) -> dict[int, float]:
+        # The plus keeps FTS5 from running the whole query once for each number, which takes thirty times as long.
+        rows = self._connection.execute(
+            "SELECT rowid, -bm25(lexical) FROM lexical WHERE lexical MATCH ? "
+            "AND +rowid IN (SELECT value FROM json_each(?))",
+            (match_expression(phrases), json.dumps(pks)),
+        )
+        return dict(rows.fetchall())
+
+    def _widening(self, condition: Condition | None, statistics: Statistics) -> float:
+        """How many times as many candidates to look at, since a filter lets only some of them through."""
+        if condition is None:
+            return 1.0
+        row = self._connection.execute(
+            f"SELECT count(*) FROM document WHERE {condition.sql}",  # noqa: S608 - values are bound
+            condition.parameters,
+        ).fetchone()
+        return min(float(WIDEST), statistics.documents / max(int(row[0]), 1))
+
+
+def _also(condition: Condition | None) -> str:
+    return f"AND +rowid IN (SELECT pk FROM document WHERE {condition.sql})" if condition else ""  # noqa: S608 - values are bound
+
+
+def _parameters(condition: Condition | None) -> tuple[object, ...]:
+    return tuple(condition.parameters) if condition else ()
