@@ -2,22 +2,50 @@
 
 `evaluate` asks a retriever, `Judge` takes rankings that already exist; both give an `Evaluation`, and
 `compare` says which of several is better, by how much, and whether there are enough queries to tell.
+`attribute` says who lost the documents that are missed, `depth_curve` and `reliability` what else one run shows;
+the functions that begin with `plot_` draw all that, and `html_report` puts it on one page.
 """
 
+from langchain_rerank_retriever.evaluation.attribution.attribute import Attribution, attribute
+from langchain_rerank_retriever.evaluation.attribution.fates import LostDocument
+from langchain_rerank_retriever.evaluation.attribution.splits import ErrorSplit
 from langchain_rerank_retriever.evaluation.compare import compare
 from langchain_rerank_retriever.evaluation.comparison import ComparedSystem, Comparison
+from langchain_rerank_retriever.evaluation.curves.depth import DepthCurve, DepthPoint, depth_curve
+from langchain_rerank_retriever.evaluation.curves.reliability import Reliability, ReliabilityBin, reliability
 from langchain_rerank_retriever.evaluation.evaluate import evaluate
+from langchain_rerank_retriever.evaluation.html.report import html_report
 from langchain_rerank_retriever.evaluation.judge import Judge, judge
 from langchain_rerank_retriever.evaluation.measures import DEFAULT_MEASURES
+from langchain_rerank_retriever.evaluation.plots.curves import plot_depth, plot_latency, plot_reliability
+from langchain_rerank_retriever.evaluation.plots.similarity import plot_similarities
+from langchain_rerank_retriever.evaluation.plots.systems import plot_attribution, plot_means
 from langchain_rerank_retriever.evaluation.result import Evaluation
 
 __all__ = [
     "DEFAULT_MEASURES",
+    "Attribution",
     "ComparedSystem",
     "Comparison",
+    "DepthCurve",
+    "DepthPoint",
+    "ErrorSplit",
     "Evaluation",
     "Judge",
+    "LostDocument",
+    "Reliability",
+    "ReliabilityBin",
+    "attribute",
     "compare",
+    "depth_curve",
     "evaluate",
+    "html_report",
     "judge",
+    "plot_attribution",
+    "plot_depth",
+    "plot_latency",
+    "plot_means",
+    "plot_reliability",
+    "plot_similarities",
+    "reliability",
 ]

@@ -1,0 +1,1 @@
+"""Who lost the document: what became of every relevant document that is missed, and what that costs."""

@@ -1,0 +1,131 @@
+"""How true the probabilities of a fitted blend are: the share that is relevant of those with a like probability."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from langchain_rerank_retriever.errors import InvalidArgumentError
+from langchain_rerank_retriever.evaluation.paired import Floats
+from langchain_rerank_retriever.evaluation.result import Evaluation
+
+
+@dataclass(frozen=True, slots=True)
+class ReliabilityBin:
+    """Candidates whose probabilities are alike.
+
+    Attributes:
+        probability: Their mean.
+        share: How many of them are relevant, 0 to 1.
+        count: How many there are.
+        interval: 95 % interval of the share (Wilson 1927), candidates taken as independent.
+    """
+
+    probability: float
+    share: float
+    count: int
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """How true the probabilities of one system are.
+
+    Attributes:
+        name: The system's.
+        bins: By rising probability.
+        expected_calibration_error: Mean over the candidates of the difference between probability and share of their
+            bin; 0 is true.
+        candidates: How many there are.
+    """
+
+    name: str
+    bins: tuple[ReliabilityBin, ...]
+    expected_calibration_error: float
+    candidates: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON types."""
+        return {**asdict(self), "bins": [asdict(one) for one in self.bins]}
+
+
+def reliability(evaluation: Evaluation, *, bins: int = 10) -> Reliability:
+    """Hold the `relevance_score` of every candidate against the judgements.
+
+    Candidates without a judgement count as not relevant. Candidates that the cross-encoder did not score have no
+    probability and take no part.
+
+    Args:
+        evaluation: Of a retriever whose `relevance_kind` is `"probability"`: one with a fitted blend.
+        bins: Each holds as many candidates as any other, as far as equal probabilities allow (Nguyen and O'Connor
+            2015).
+
+    Raises:
+        InvalidArgumentError: If no candidate has a probability, or `bins` is below 1.
+    """
+    scored = [
+        (one.relevance_score, evaluation.qrels.get(query_id, {}).get(one.document_id, 0) > 0)
+        for query_id, trace in evaluation.traces.items()
+        if trace.relevance_kind == "probability"
+        for one in trace.candidates
+        if one.relevance_score is not None
+    ]
+    if not scored:
+        raise InvalidArgumentError(
+            f"The evaluation {evaluation.name!r} has no candidates with a probability. Only a retriever with a fitted "
+            f"blend, as tune() makes it, gives one."
+        )
+    probability, relevant = (np.array(column, dtype=np.float64) for column in zip(*scored, strict=True))
+    return reliability_of(probability, relevant, bins=bins, name=evaluation.name)
+
+
+def has_probabilities(evaluation: Evaluation) -> bool:
+    """Whether `reliability` can be computed."""
+    return any(
+        trace.relevance_kind == "probability"
+        and any(one.relevance_score is not None for one in trace.candidates)
+        for trace in evaluation.traces.values()
+    )
+
+
+def reliability_of(
+    probability: Floats, relevant: Floats, *, bins: int = 10, name: str = "probabilities"
+) -> Reliability:
+    """Hold probabilities against what is relevant.
+
+    Args:
+        probability: Shape `(n,)`, n at least 1.
+        relevant: 1.0 or 0.0 for each.
+        bins: As for `reliability`.
+        name: What they are of.
+
+    Raises:
+        InvalidArgumentError: If there are none, or `bins` is below 1.
+    """
+    if bins < 1 or probability.size == 0 or probability.shape != relevant.shape:
+        raise InvalidArgumentError(
+            f"Expected at least one bin and one probability, and as many judgements; got {bins} bins, "
+            f"{probability.size} probabilities and {relevant.size} judgements."
+        )
+    edges = np.percentile(probability, np.linspace(0, 100, bins + 1))
+    places = np.searchsorted(edges[1:-1], probability)
+    found = [
+        _bin(probability[places == place], relevant[places == place])
+        for place in range(bins)
+        if (places == place).any()
+    ]
+    error = sum(one.count * abs(one.share - one.probability) for one in found) / probability.size
+    return Reliability(name, tuple(found), error, int(probability.size))
+
+
+def _bin(probability: Floats, relevant: Floats) -> ReliabilityBin:
+    from scipy.stats import binomtest
+
+    test = binomtest(int(relevant.sum()), relevant.size)
+    interval = test.proportion_ci(0.95, method="wilson")
+    return ReliabilityBin(
+        float(probability.mean()),
+        float(relevant.mean()),
+        int(relevant.size),
+        (float(interval.low), float(interval.high)),
+    )

@@ -1,0 +1,1 @@
+"""One HTML file that holds all there is to say of an evaluation, with its pictures."""

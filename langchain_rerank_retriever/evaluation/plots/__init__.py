@@ -1,0 +1,1 @@
+"""Pictures of evaluations. matplotlib is imported when something is drawn."""

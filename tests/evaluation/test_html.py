@@ -1,0 +1,243 @@
+"""The report says what the evaluations say, in one file that does nothing but show it."""
+
+import base64
+import re
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from langchain_rerank_retriever.errors import InvalidArgumentError, MissingExtraError, StorageError
+from langchain_rerank_retriever.evaluation import attribute, compare, html_report, judge
+from langchain_rerank_retriever.evaluation.html.words import visible
+
+from .traced import candidate, evaluated, trace
+
+VOID = {"meta", "img", "source"}
+
+
+class Page(HTMLParser):
+    """A page taken apart, the balance of its tags checked on the way."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.rows: list[list[str]] = []
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" in self.open:
+            return
+        self.text += data
+        if "td" in self.open or "th" in self.open:
+            self.rows[-1][-1] += data
+
+
+def system(name: str, *, wanted: int, kind: str = "probability", texts: dict[str, str] | None = None) -> Any:
+    answers = {}
+    for number in range(6):
+        order = ["x", "y", "z"]
+        order.insert(min(wanted + number % 2, 3), "wanted")
+        scored = [
+            candidate(one, rerank_score=-place, relevance_score=0.8 - 0.2 * place, truncated=place == 2)
+            for place, one in enumerate(order)
+        ]
+        answers[f"q{number}"] = trace(scored if number else [], kind=kind)
+    qrels = {one: {"wanted": 1, "never": 1, "x": 0} for one in answers}
+    return evaluated(answers, qrels, name=name, texts=texts)
+
+
+@pytest.fixture(scope="module")
+def systems() -> list[Any]:
+    foreign = judge(
+        {f"q{number}": ["x", "wanted"] for number in range(6)},
+        {f"q{number}": {"wanted": 1, "never": 1, "x": 0} for number in range(6)},
+        ["nDCG@10", "R@10"],
+        name="foreign",
+        seconds={"total": {f"q{number}": 0.05 for number in range(6)}},
+    )
+    texts = {f"q{number}": f"question {number}" for number in range(6)}
+    return [system("base", wanted=2), system("tuned", wanted=0, texts=texts), foreign]
+
+
+def test_it_says_what_the_evaluations_say(systems: Any) -> None:
+    page = Page(html_report(systems, title="Mine"))
+    comparison = compare(systems)
+    row = comparison.row("tuned", "nDCG@10")
+    assert "3 systems on 6 queries." in page.text
+    assert f"tuned against base, by nDCG@10: {row.verdict} ({row.mean:.3f} against" in page.text
+    (found,) = [
+        cells
+        for cells in page.rows
+        if cells[0] == "tuned" and row.verdict in cells and f"{row.mean:.4f}" in cells
+    ]
+    low, high = row.interval
+    own_low, own_high = systems[1].intervals["nDCG@10"]
+    assert found == [
+        "tuned",
+        f"{row.mean:.4f}",
+        f"{own_low:.4f} to {own_high:.4f}",
+        f"{row.difference:+.4f}",
+        f"{low:+.4f} to {high:+.4f}",
+        f"{row.p_value:.4f}",
+        f"{row.p_holm:.4f}",
+        f"{row.wins} / {row.ties} / {row.losses}",
+        row.verdict,
+    ]
+    for one in systems:
+        attribution = attribute(one)
+        assert attribution.advice in page.text
+        for cells in attribution.table()[1:]:
+            assert cells in page.rows
+    assert ["foreign", "total", "50.0", "50.0", "50.0", ""] in page.rows
+    assert ["tuned", "rerank", "100.0", "100.0", "100.0", "one at a time"] in page.rows
+
+
+def test_counts_and_worst_queries(systems: Any) -> None:
+    page = Page(html_report(systems, worst=2))
+    base = next(cells for cells in page.rows if cells[:4] == ["base", "6", "0", "1"])
+    assert base[4] == "5 of 20"
+    assert base[5].startswith("nDCG@10 ")
+    assert ["foreign", "6", "0", "0", "not known"] in [cells[:5] for cells in page.rows]
+    worst = [cells for cells in page.rows if cells[1:2] in (["question 0"], ["question 1"])]
+    # q0 got nothing; then those with the document one place further down, those that lost most first.
+    assert worst[0] == ["q0", "question 0", "0.0000", "0.0000", "2 not recalled"]
+    assert worst[1][:2] == ["q1", "question 1"]
+    assert worst[1][4] == "1 not recalled"
+    assert len(worst) == 2
+
+
+def test_pictures_are_in_the_page_for_light_and_dark(systems: Any) -> None:
+    page = Page(html_report(systems))
+    light = [known for tag, known in page.tags if tag == "img"]
+    dark = [known for tag, known in page.tags if tag == "source"]
+    assert len(light) == len(dark) == 5
+    assert all(known["alt"] for known in light)
+    assert {known["media"] for known in dark} == {"screen and (prefers-color-scheme: dark)"}
+    for known in [*light, *dark]:
+        kind, _, data = str(known.get("src") or known.get("srcset")).partition(",")
+        assert kind == "data:image/svg+xml;base64"
+        assert ElementTree.fromstring(base64.b64decode(data)).tag.endswith("svg")
+
+
+def test_it_asks_for_nothing_and_runs_nothing(systems: Any) -> None:
+    text = html_report(systems)
+    page = Page(text)
+    names = {tag for tag, _ in page.tags}
+    assert names.isdisjoint({"script", "link", "iframe", "object", "embed", "form", "base"})
+    for _, known in page.tags:
+        assert not any(attribute.startswith("on") for attribute in known)
+        for address in ("src", "srcset", "href"):
+            if address in known:
+                assert str(known[address]).startswith(("data:image/svg+xml;base64,", "#"))
+    assert not re.search(r"https?:|url\(|@import", text)
+    assert "default-src 'none'" in text
+
+
+HOSTILE = {
+    "q0": "<script>alert(1)</script>",
+    "q1": '"><img src=x onerror=alert(1)>',
+    "q2": "\u202egnirts\u202c \u2066x",
+    "q3": "{{ 7 * 7 }} {% raw %} &amp; 검색 \x00\x1b[31m \ud800",
+}
+
+
+def test_hostile_texts_are_shown_and_not_obeyed() -> None:
+    name = "<b onmouseover=alert(1)>&amp;\u202e"
+    page_text = html_report(
+        [system("</style><script>", wanted=2, texts=HOSTILE), system(name, wanted=0, texts=HOSTILE)],
+        title="</title><script>alert(1)</script>",
+    )
+    page = Page(page_text)
+    plain = Page(html_report([system("a", wanted=2, texts={}), system("b", wanted=0)]))
+    assert {tag for tag, _ in page.tags} == {tag for tag, _ in plain.tags}
+    assert not any("onerror" in known or "onmouseover" in known for _, known in page.tags)
+    assert "<b onmouseover=alert(1)>&amp;[U+202E]" in page.text
+    assert "<script>alert(1)</script>" in page.text
+    assert "[U+202E]gnirts[U+202C] [U+2066]x" in page.text
+    assert "{{ 7 * 7 }} {% raw %} &amp; 검색 [U+0000][U+001B][31m [U+D800]" in page.text
+    assert not set(page_text) & set("\u202e\u202c\u2066\x00\x1b\ud800")
+
+
+def test_what_is_made_visible() -> None:
+    assert visible("검색\t\n é") == "검색\t\n é"
+    assert visible("\N{ZERO WIDTH JOINER}") == "\N{ZERO WIDTH JOINER}"
+    assert visible("\u200f\u061c\ufeff\x85") == "[U+200F][U+061C][U+FEFF][U+0085]"
+    assert visible(3) == 3
+
+
+def test_the_same_evaluations_give_the_same_page(systems: Any) -> None:
+    assert html_report(systems) == html_report(systems)
+
+
+@pytest.mark.parametrize(
+    "only",
+    [
+        judge({"q": ["a"]}, {"q": {"a": 1}}),
+        judge({"q": []}, {"q": {"a": 0}}),
+        replace(judge({"q": ["a"]}, {"q": {"a": 1}}), qrels={}),
+        system("one", wanted=1, kind="rerank_score"),
+    ],
+    ids=["ranking", "nothing relevant", "no judgements kept", "no probabilities"],
+)
+def test_what_is_not_known_is_left_out(only: Any) -> None:
+    page = Page(html_report(only))
+    links = {str(known["href"]).removeprefix("#") for tag, known in page.tags if tag == "a"}
+    assert links == {known["id"] for tag, known in page.tags if tag == "section" and "id" in known}
+    assert "1 system on" in page.text
+    assert "Are the probabilities true" not in page.text
+
+
+def test_a_given_comparison_and_attributions(systems: Any) -> None:
+    told = [attribute(one, k=2, indexed=()) for one in systems]
+    page = Page(html_report(systems, comparison=compare(systems, baseline="tuned"), attributions=told))
+    assert "base against tuned, by nDCG@10" in page.text
+    assert "not among the first 2" in page.text
+    with pytest.raises(InvalidArgumentError, match="only one of them has 'foreign'"):
+        html_report(systems[:2], comparison=compare(systems))
+    with pytest.raises(
+        InvalidArgumentError, match="attributions are of other systems than evaluations: 'foreign'"
+    ):
+        html_report(systems[:2], attributions=told)
+    with pytest.raises(InvalidArgumentError, match="'AP' was not computed"):
+        html_report(systems, measure="AP")
+    with pytest.raises(InvalidArgumentError, match="nothing to compare"):
+        html_report([])
+
+
+def test_the_file_appears_whole_or_not_at_all(systems: Any, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "report.html"
+    page = html_report(systems[:1], path)
+    assert path.read_text(encoding="utf-8") == page
+    assert list(path.parent.iterdir()) == [path]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="cannot be written"):
+        html_report(systems[:1], tmp_path / "file" / "report.html")
+
+
+def test_without_matplotlib(systems: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delitem(sys.modules, "langchain_rerank_retriever.evaluation.plots.picture", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(MissingExtraError, match=r"langchain-rerank-retriever\[plots\]"):
+        html_report(systems, tmp_path / "report.html")
+    assert list(tmp_path.iterdir()) == []
