@@ -1,12 +1,11 @@
 """What every test shares: deterministic fakes, and the real small model from its package."""
 
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from langchain_core.embeddings import Embeddings
+
+from langchain_rerank_retriever.testing import HashEmbeddings
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -33,33 +32,6 @@ def openvino_may_be_taken(_torch_unless_asked: pytest.MonkeyPatch) -> Iterator[N
     _torch_unless_asked.setattr(
         "langchain_rerank_retriever.runtime.choosing.choice.may_take_openvino", lambda _: False
     )
-
-
-class HashEmbeddings(Embeddings):
-    """A deterministic embedder without a model: the words of a text, hashed into unit vectors and added up.
-
-    Texts that share words are similar, so rankings mean something.
-    """
-
-    def __init__(self, dimension: int = 32, seed: int = 0) -> None:
-        self.dimension = dimension
-        self.seed = seed
-        self.calls: list[list[str]] = []
-
-    def _word(self, word: str) -> np.ndarray:
-        digest = hashlib.sha256(f"{self.seed}:{word}".encode()).digest()
-        return np.random.default_rng(int.from_bytes(digest[:8], "big")).standard_normal(self.dimension)
-
-    def _vector(self, text: str) -> list[float]:
-        vector = sum((self._word(word) for word in text.lower().split()), self._word(""))
-        return (vector / np.linalg.norm(vector)).tolist()
-
-    def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
-        self.calls.append(list(texts))
-        return [self._vector(text) for text in texts]
-
-    def embed_query(self, text: str) -> list[float]:
-        return self._vector(text)
 
 
 @pytest.fixture
