@@ -1,5 +1,6 @@
 """What a retriever is made of: its settings, checked; and how it is made, changed and kept."""
 
+import warnings
 from collections.abc import Iterable
 from typing import Any, Self
 
@@ -171,7 +172,9 @@ class AssembledRetriever(BaseRetriever):
             embeddings: Instead of the bundle's bi-encoder; must give the same vectors. Needed where the bundle
                 was saved with embeddings that are not a `PooledEmbeddings`.
             reranker: Instead of the bundle's cross-encoder; needed where that was foreign.
-            recall: Instead of the bundle's store; needed where that was foreign.
+            recall: Instead of the bundle's store; needed where that was foreign. Over what is no `FaissStore` the
+                blend is the one that needs no scores of recall, and a `recall_mode` other than dense is dropped with
+                a warning.
             read_only: Refuse changes to the store.
             memory_map: Whether the bundle's store leaves its vectors in a file and reads from it what searches need;
                 None does so from 512 MiB on. See `FaissStore`.
@@ -192,7 +195,11 @@ class AssembledRetriever(BaseRetriever):
             memory_map=memory_map,
             threads=threads,
         )
-        retriever = cls(recall=parts.recall, reranker=parts.reranker, blend=parts.blend, **parts.settings)
+        settings = {
+            **parts.settings,
+            "recall_mode": _possible_mode(parts.recall, parts.settings["recall_mode"]),
+        }
+        retriever = cls(recall=parts.recall, reranker=parts.reranker, blend=parts.blend, **settings)
         retriever._report = parts.report
         return retriever
 
@@ -206,3 +213,15 @@ class AssembledRetriever(BaseRetriever):
     def report(self) -> dict[str, Any] | None:
         """The report of the tuning run that made this retriever, None where there was none."""
         return self._report
+
+
+def _possible_mode(recall: Any, mode: RecallMode | None) -> RecallMode | None:
+    """Give up a bundle's recall mode where what was passed in has no lexical side."""
+    if mode in (None, "dense") or "lexical" in source_of(recall).stage_scores:
+        return mode
+    warnings.warn(
+        f"The bundle's recall_mode={mode!r} needs a FaissStore with a lexical index; what is passed as recall gives "
+        "its own order. What the bundle's report says of quality does not hold for it: evaluate() tells.",
+        stacklevel=3,
+    )
+    return None

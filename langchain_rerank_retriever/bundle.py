@@ -31,8 +31,17 @@ BUNDLE_FORMAT = 1
 KIND = "langchain-rerank-retriever bundle"
 
 #: The retriever's fields that a bundle keeps; and those among them that older bundles lack: they take the default.
-SETTINGS = ("k", "fetch_k", "recall_mode", "score_threshold", "timeout", "collapse", "early_stop")
-NEWER_SETTINGS = frozenset({"collapse", "early_stop"})
+SETTINGS = (
+    "k",
+    "fetch_k",
+    "recall_mode",
+    "score_threshold",
+    "timeout",
+    "collapse",
+    "early_stop",
+    "lambda_mult",
+)
+NEWER_SETTINGS = frozenset({"collapse", "early_stop", "lambda_mult"})
 
 
 @dataclass(frozen=True, slots=True)
