@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -88,10 +89,11 @@ def ask_all(
     """
     asker = _Asker(retriever, key)
     if run == "async":
-        _finish(_ask_concurrently(asker, queries, record, concurrency))
-    elif run == "batch":
         waiting = iter(queries.items())
-        while batch := dict(islice(waiting, concurrency)):
+        _finish(_ask_concurrently(asker, waiting, record, concurrency), stop=lambda: deque(waiting, maxlen=0))
+    elif run == "batch":
+        left = iter(queries.items())
+        while batch := dict(islice(left, concurrency)):
             _ask_batch(asker, batch, record)
     else:
         for query_id, text in queries.items():
@@ -103,10 +105,8 @@ def ask_all(
 
 
 async def _ask_concurrently(
-    asker: "_Asker", queries: Mapping[str, str], record: Record, concurrency: int
+    asker: "_Asker", waiting: Iterator[tuple[str, str]], record: Record, concurrency: int
 ) -> None:
-    waiting = iter(queries.items())
-
     async def work() -> None:
         for query_id, text in waiting:
             with _named(query_id, text):
@@ -117,7 +117,7 @@ async def _ask_concurrently(
 
     # Retrievers without async code of their own run in the loop's threads, of which there are few by default.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(concurrency))
-    workers = [asyncio.create_task(work()) for _ in range(min(concurrency, len(queries)))]
+    workers = [asyncio.create_task(work()) for _ in range(concurrency)]
     try:
         await asyncio.gather(*workers)
     finally:
@@ -126,15 +126,25 @@ async def _ask_concurrently(
         await asyncio.gather(*workers, return_exceptions=True)
 
 
-def _finish(work: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine to its end, in a thread of its own where this one has a running loop, as in a notebook."""
+def _finish(work: Coroutine[Any, Any, None], *, stop: Callable[[], object]) -> None:
+    """Run a coroutine to its end, in a thread of its own where this one has a running loop, as in a notebook.
+
+    Args:
+        work: The coroutine.
+        stop: Makes it end soon; called when this thread is interrupted.
+    """
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         asyncio.run(work)
-    else:
-        with ThreadPoolExecutor(1) as thread:
-            thread.submit(asyncio.run, work).result()
+        return
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(asyncio.run, work)
+        try:
+            running.result()
+        except BaseException:
+            stop()
+            raise
 
 
 def _ask_batch(asker: "_Asker", queries: Mapping[str, str], record: Record) -> None:

@@ -86,6 +86,7 @@ def compare(
         resamples=resamples,
         seed=seed,
         asked={evaluation.name: evaluation.asked for evaluation in evaluations},
+        unjudged={evaluation.name: evaluation.unjudged_documents for evaluation in evaluations},
     )
 
 
@@ -118,15 +119,17 @@ def _rows(
     first: Evaluation, evaluations: Sequence[Evaluation], pairs: Sequence[Pair], *, resamples: int, seed: int
 ) -> dict[Key, ComparedSystem]:
     """Test every pair by every measure; the baseline's own rows are among them."""
-    values = {(one.name, measure): one.values(measure) for one in evaluations for measure in one.means}
-    differences = {
+    values: dict[Key, Floats] = {
+        (one.name, measure): one.values(measure) for one in evaluations for measure in one.means
+    }
+    differences: dict[Key, Floats] = {
         (one.name, other.name, measure): values[one.name, measure] - values[other.name, measure]
         for measure in first.means
         for one, other in pairs
     }
     intervals = _intervals({**values, **differences}, resamples=resamples, seed=seed)
     p_values = _p_values(differences, families=len(first.means), resamples=resamples, seed=seed)
-    rows = {
+    rows: dict[Key, ComparedSystem] = {
         (first.name, first.name, measure): _baseline_row(first, measure, intervals[first.name, measure])
         for measure in first.means
     }

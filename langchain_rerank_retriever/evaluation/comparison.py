@@ -71,6 +71,7 @@ class Comparison:
         resamples: Of the test and of the bootstrap.
         seed: Of both.
         asked: `Evaluation.asked` by system: what is timed together should be asked alike.
+        unjudged: `Evaluation.unjudged_documents` by system.
     """
 
     baseline: str
@@ -80,6 +81,7 @@ class Comparison:
     resamples: int
     seed: int
     asked: Mapping[str, str]
+    unjudged: Mapping[str, Mapping[str, float]]
 
     def row(self, system: str, measure: str, *, against: str | None = None) -> ComparedSystem:
         """One row of the table, None for `against` meaning the baseline.
@@ -105,6 +107,7 @@ class Comparison:
                 "measures": {},
                 "latency_ms": _plain(latency),
                 "asked": self.asked.get(name, ""),
+                "unjudged_documents": dict(self.unjudged.get(name, {})),
             }
             for name, latency in self.latency_ms.items()
         }
@@ -128,11 +131,11 @@ class Comparison:
     def to_markdown(self) -> str:
         """The tables in Markdown."""
         parts = [f"**{title}**\n\n{as_markdown(cells)}" for title, cells in self._tables()]
-        return "\n\n".join([*parts, self._legend()])
+        return "\n\n".join([*parts, *self._notes()])
 
     def __str__(self) -> str:
         parts = [f"{title}\n{as_text(cells)}" for title, cells in self._tables()]
-        return "\n\n".join([*parts, self._legend()])
+        return "\n\n".join([*parts, *self._notes()])
 
     def __repr__(self) -> str:
         return (
@@ -143,7 +146,7 @@ class Comparison:
     def _repr_html_(self) -> str:
         """Show as tables in a notebook."""
         parts = [as_html(cells, title) for title, cells in self._tables()]
-        return "\n".join([*parts, f"<p>{escape(self._legend())}</p>"])
+        return "\n".join([*parts, *(f"<p>{escape(note)}</p>" for note in self._notes())])
 
     def _measures(self) -> list[str]:
         return list(dict.fromkeys(row.measure for row in self.rows))
@@ -183,13 +186,24 @@ class Comparison:
             *([*cells, self.asked.get(name, "")] for name, cells in zip(totals, rows, strict=True)),
         ]
 
-    def _legend(self) -> str:
-        return (
+    def _notes(self) -> Iterator[str]:
+        yield (
             f"Differences are to {self.baseline} where no other is named. p: two-sided paired randomisation test; "
             f"p (Holm): corrected for the number of differences in a measure. Intervals: bootstrap over queries, of "
             f"differences paired. {self.resamples} resamples, seed {self.seed}."
         )
+        for measure in self._measures():
+            shares = {name: found[measure] for name, found in self.unjudged.items() if measure in found}
+            if shares and max(shares.values()) - min(shares.values()) > _UNEVEN:
+                listed = ", ".join(f"{share:.0%} of {name}" for name, share in shares.items())
+                yield (
+                    f"Careful: of the documents that {measure} looks at, nobody judged {listed}. They count as not "
+                    f"relevant, so that the systems with more of them may be better than they look."
+                )
 
+
+#: One place of ten: systems that differ by more in what was never judged are not judged alike.
+_UNEVEN = 0.1
 
 _DIFFERENCE = ("difference", "95% interval", "p", "p (Holm)", "wins/ties/losses", "verdict")
 

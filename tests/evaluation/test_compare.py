@@ -1,6 +1,7 @@
 """The tests of significance against scipy's, against arithmetic, and against what chance does."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -218,6 +219,36 @@ def test_dictionary(judged: list[Evaluation]) -> None:
     assert tuned["measures"]["RR@10"]["verdict"] == "better"
     assert data["pairs"] == []
     assert tuned["latency_ms"]["rerank"]["p50"] == pytest.approx(4.0)
+
+
+def test_systems_that_were_not_judged_alike() -> None:
+    qrels = {f"q{number}": {"a": 1, "b": 0} for number in range(20)}
+    known, new = (
+        judge(dict.fromkeys(qrels, ids), qrels, ["P@2"], name=name)
+        for name, ids in (("known", ["b", "a"]), ("new", ["x", "a"]))
+    )
+    comparison = compare([known, new])
+    assert comparison.to_dict()["systems"][1]["unjudged_documents"] == {"P@2": 0.5}
+    note = "Careful: of the documents that P@2 looks at, nobody judged 0% of known, 50% of new."
+    assert note in str(comparison)
+    assert note in comparison.to_markdown()
+    assert note in comparison._repr_html_()
+    assert "Careful" not in str(compare([known, replace(known, name="again")]))
+
+
+def test_how_systems_were_asked_is_told_with_their_times(judged: list[Evaluation]) -> None:
+    base, tuned = judged
+    text = str(compare([replace(base, asked="one at a time"), replace(tuned, asked="8 at once")]))
+    assert "base    10.0  10.0  10.0  one at a time" in text.splitlines()
+    assert "tuned   10.0  10.0  10.0  8 at once" in text.splitlines()
+
+
+def test_short() -> None:
+    comparison = compare([system("a", np.zeros(3)), system("<b>", np.ones(3))])
+    assert repr(comparison) == "<Comparison of a, <b> with a by nDCG@10 over 3 queries>"
+    assert "<caption>nDCG@10 over 3 queries</caption>" in comparison._repr_html_()
+    assert "&lt;b&gt;" in comparison._repr_html_()
+    assert "<b>" not in comparison._repr_html_()
 
 
 def test_what_cannot_be_compared(rng: np.random.Generator) -> None:

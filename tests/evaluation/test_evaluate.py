@@ -1,9 +1,14 @@
 """Any retriever can be asked; what it answers is judged as it is, and silence or shallowness is said."""
 
 import asyncio
+import dataclasses
+import json
+import signal
+import threading
 import time
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,9 +19,9 @@ from langchain_core.runnables import RunnableLambda
 from langchain_core.vectorstores import InMemoryVectorStore
 from pydantic import Field
 
-from langchain_rerank_retriever import CrossEncoderReranker
+from langchain_rerank_retriever import CrossEncoderReranker, RerankRetriever
 from langchain_rerank_retriever.errors import DataError, InvalidArgumentError, RetrieverError
-from langchain_rerank_retriever.evaluation import compare, evaluate
+from langchain_rerank_retriever.evaluation import Evaluation, compare, evaluate
 from langchain_rerank_retriever.protocols import ExplainedCandidate, Explanation, Outcome
 
 RUNS = ["sequential", "async", "batch"]
@@ -204,6 +209,33 @@ def test_a_compression_retriever(hash_embeddings: Any, run: Any) -> None:
 
 
 @pytest.mark.parametrize("run", RUNS)
+def test_our_own_retriever(hash_embeddings: Any, run: Any, tmp_path: Path) -> None:
+    store = [Document(id=name, page_content=text) for name, text in TEXTS.items()]
+    retriever = RerankRetriever.from_documents(
+        store, embeddings=hash_embeddings, reranker=WordOverlap(), k=1, fetch_k=3
+    )
+    arguments: dict[str, Any] = {
+        "measures": ["nDCG@3", "R@3"],
+        "run": run,
+        "run_file": tmp_path / "run.jsonl",
+    }
+    result = evaluate(retriever, QUERIES, QRELS, **arguments)
+    for query, text in QUERIES.items():
+        explanation, trace = retriever.explain(text), result.traces[query]
+        assert result.ranking[query] == tuple(str(one.document.id) for one in explanation.candidates)
+        for told, traced in zip(explanation.candidates, trace.candidates, strict=True):
+            assert traced.document_id == told.document.id
+            for field in dataclasses.fields(traced)[1:]:
+                assert getattr(traced, field.name) == getattr(told, field.name)
+        assert (trace.relevance_kind, trace.ranking) == ("rerank_score", result.ranking[query])
+        assert trace.seconds.keys() == {"recall", "rerank", "blend", "total"}
+    assert (result["nDCG@3"], len(result.ranking["q3"])) == (1.0, 3)
+    assert result.truncated is None
+    assert evaluate(retriever, QUERIES, QRELS, **arguments) == result
+    assert Evaluation.from_dict(json.loads(json.dumps(result.to_dict(), allow_nan=False))) == result
+
+
+@pytest.mark.parametrize("run", RUNS)
 @pytest.mark.parametrize("binding", [dict, lambda: {"last": "cats"}])
 def test_every_way_of_running_gives_the_same(run: Any, binding: Any) -> None:
     rows = {f"text {number}": [("dogs", "returned"), (f"d{number}", "below_k")] for number in range(9)}
@@ -297,6 +329,32 @@ def test_ctrl_c_is_not_a_failure_of_the_retriever() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         evaluate(RunnableLambda(answer), {"q": "x"}, {"q": {"a": 1}})
+
+
+def test_ctrl_c_in_a_running_loop_asks_no_more() -> None:
+    asked: list[str] = []
+
+    def answer(query: str) -> list[Document]:
+        asked.append(query)
+        if len(asked) == 2:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        time.sleep(0.05)
+        return documents("a")
+
+    async def within() -> None:
+        queries = {f"q{number}": "x" for number in range(200)}
+        qrels = {one: {"a": 1} for one in queries}
+        evaluate(RunnableLambda(answer), queries, qrels, run="async", concurrency=2)
+
+    loop = asyncio.new_event_loop()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(within())
+    finally:
+        signal.signal(signal.SIGINT, before)
+        loop.close()
+    assert len(asked) < 20
 
 
 def test_a_document_that_comes_twice_counts_at_its_first_place() -> None:
