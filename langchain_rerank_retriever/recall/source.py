@@ -61,11 +61,10 @@ def _kind(recall: Any) -> str:
 
 def _is_plain(recall: Any) -> bool:
     """Tell whether it is a retriever that does no more than ask its store; a subclass may do anything."""
-    return (
-        isinstance(recall, VectorStoreRetriever)
-        and recall.search_type == "similarity"
-        and type(recall)._get_relevant_documents is VectorStoreRetriever._get_relevant_documents
-    )
+    if not isinstance(recall, VectorStoreRetriever) or recall.search_type != "similarity":
+        return False
+    methods = ("_get_relevant_documents", "_aget_relevant_documents")
+    return all(getattr(type(recall), name) is getattr(VectorStoreRetriever, name) for name in methods)
 
 
 def _store_of(retriever: VectorStoreRetriever, name: str) -> RecallSource:

@@ -56,7 +56,8 @@ def _embedded(store: VectorStore, documents: Sequence[Document]) -> Floats:
         table = np.asarray(made, float)
     except (TypeError, ValueError) as error:
         raise ScoringError(
-            f"{type(embeddings).__name__} gave no vectors for {len(documents)} texts: {error}"
+            f"{type(embeddings).__name__} gave no vectors for {len(documents)} texts ({error}); expected one of finite "
+            "numbers a text."
         ) from error
     if table.ndim != 2 or len(table) != len(documents) or not np.isfinite(table).all():
         raise ScoringError(

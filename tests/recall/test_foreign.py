@@ -151,6 +151,28 @@ async def test_documents_without_ids_are_told_apart_by_their_texts() -> None:
 
 
 @pytest.mark.parametrize(
+    ("id_", "metadata", "expected"),
+    [
+        (None, {"pk": 7}, "7"),
+        (None, {"pk": 0}, "0"),
+        (None, {"_id": "q"}, "q"),
+        ("", {"pk": "m"}, "m"),
+        ("own", {"pk": "m"}, "own"),
+        (None, {"pk": None}, None),
+        (None, {}, None),
+    ],
+)
+async def test_an_id_in_the_metadata_becomes_the_documents_id(
+    id_: str | None, metadata: dict[str, Any], expected: str | None
+) -> None:
+    given = Document(id=id_, page_content="x", metadata=metadata)
+    found = await both(PlainStore([given]))
+    assert ids(found) == [expected]
+    assert found[0].document.metadata == metadata
+    assert given.id == id_
+
+
+@pytest.mark.parametrize(
     ("one", "other", "same"),
     [
         (Document(id="a", page_content="x"), Document(id="a", page_content="y"), True),
