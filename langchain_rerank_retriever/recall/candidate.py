@@ -98,15 +98,19 @@ class RecallSource(Protocol):
         ...
 
 
-def document_key(document: Document) -> str:
-    """Name a document, for removing duplicates and joining lists.
-
-    The id where there is one; else the primary key that Milvus (`pk`) or Qdrant (`_id`) leave in the metadata;
-    else a hash of the text.
-    """
+def document_id(document: Document) -> str | None:
+    """Give a document's own id, else the primary key that Milvus (`pk`) or Qdrant (`_id`) leave in its metadata."""
     for name in (document.id, document.metadata.get("pk"), document.metadata.get("_id")):
         if name is not None and name != "":
-            return f"id:{name}"
+            return str(name)
+    return None
+
+
+def document_key(document: Document) -> str:
+    """Name a document, for removing duplicates and joining lists: by its id, else by a hash of the text."""
+    name = document_id(document)
+    if name is not None:
+        return f"id:{name}"
     return "text:" + hashlib.sha256(document.page_content.encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -18,7 +18,13 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import VectorStore
 
 from langchain_rerank_retriever.errors import InvalidArgumentError, RecallError, RerankError
-from langchain_rerank_retriever.recall.candidate import Candidate, RecallRequest, StageScore, unique
+from langchain_rerank_retriever.recall.candidate import (
+    Candidate,
+    RecallRequest,
+    StageScore,
+    document_id,
+    unique,
+)
 
 
 class ForeignRecall:
@@ -184,7 +190,9 @@ def _listed(found: Any, name: str) -> list[Any]:
 def _document(document: Any, name: str, place: int) -> Document:
     if not isinstance(document, Document):
         raise _no_document(name, place, document, "a LangChain Document")
-    return document
+    found = document_id(document)
+    # What judges, filters and joins results further on knows documents by their ids.
+    return document if document.id == found else document.model_copy(update={"id": found})
 
 
 def _no_document(name: str, place: int, got: Any, expected: str) -> RecallError:
