@@ -4,15 +4,15 @@ In a small collection, or for a query of rare terms, every document that holds o
 the work is bounded (the figures are below), in three steps:
 
 1. **Narrow.** Candidates are the documents that hold one of the query's rarer terms: rarest first, as many terms as
-   there is room for. Of the terms that are too common for that, the rarest must stand together with another one.
+   there is room for. Where those are few, more are the documents that hold the next term and another common one.
 2. **Choose.** FTS5 scores the candidates by the terms that narrowed, and by the commoner ones that it can read in time.
    The best few times as many as are asked for are kept. In this score, terms that narrowed count twice.
 3. **Score.** Those are scored by all of the query's terms: the scores, and the order, are the true BM25.
 
 So what may be missed is a document that holds none of the rarer terms, and one that the commonest terms alone lift
-among the best: in a text of the commonest words alone each counts for little, and a term that more than half of the
-documents hold counts for nothing. Where too few candidates are found, documents with any of the terms are added, in
-order of insertion, so that fewer than k are found only where fewer match.
+among the best: each of those counts for little, and a term that more than half of the documents hold for nothing.
+Where fewer than k candidates are found, documents with any of the terms are added, in order of insertion, so that
+fewer than k are found only where fewer match; for a query of one very common word those are all that is looked at.
 """
 
 import json
@@ -20,14 +20,17 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..filters import Condition
 from . import bm25
 from .analysis import Analyzer, match_expression
 from .bm25 import Statistics
 from .terms import bodies, totals
 
-#: Documents that are scored, each in about 3 microseconds: without narrowing, and after it.
-EXHAUSTIVE, REACH = 16_384, 8_192
+#: Documents that are scored, each in about 3 microseconds: all of them up to so many; after narrowing; and, where no
+#: term narrows, the first ones in order of insertion.
+EXHAUSTIVE, REACH, WIDE_REACH = 16_384, 8_192, 32_768
 #: Entries of the index that are read for commoner terms, each in about 0.1 microseconds.
 SCANNED = 250_000
 #: Candidates that are scored by all terms, each in about 0.1 milliseconds, for each document that is asked for; and at
@@ -75,7 +78,7 @@ class Narrowed:
 
     Attributes:
         single: Each of these terms makes a candidate.
-        leading: The first must stand together with one of the others; empty for none.
+        leading: Where those are too few: the first of these together with one of the others; empty for none.
         scored: All terms that take part in the first score.
     """
 
@@ -83,17 +86,17 @@ class Narrowed:
     leading: tuple[int, ...]
     scored: tuple[int, ...]
 
-    def expression(self, phrases: Sequence[str]) -> str:
-        """The same in FTS5's language."""
+    def expressions(self, phrases: Sequence[str]) -> list[str]:
+        """The same in FTS5's language, an expression for either kind of candidate; the last is for any other."""
 
         def joined(places: Sequence[int]) -> str:
             return match_expression([phrases[place] for place in places])
 
         candidates = [joined(self.single)] if self.single else []
         if self.leading:
-            first, *others = self.leading
-            candidates.append(f"({phrases[first]} AND ({joined(others)}))")
-        return f"({' OR '.join(candidates)}) AND ({joined(self.scored)})"
+            candidates.append(f"{phrases[self.leading[0]]} AND ({joined(self.leading[1:])})")
+        narrow = [f"({one}) AND ({joined(self.scored)})" for one in candidates]
+        return [*narrow, match_expression(phrases) if narrow else joined(self.scored)]
 
 
 def narrowed(frequencies: Sequence[int], documents: int, reach: float = REACH) -> Narrowed:
@@ -105,29 +108,21 @@ def narrowed(frequencies: Sequence[int], documents: int, reach: float = REACH) -
         reach: About how many candidates there may be.
     """
     rarest = sorted(range(len(frequencies)), key=frequencies.__getitem__)
-    single: list[int] = []
-    room = reach
-    while len(single) < len(rarest) and frequencies[rarest[len(single)]] <= room:
-        room -= frequencies[rarest[len(single)]]
-        single.append(rarest[len(single)])
-    common = rarest[len(single) :]
-    leading = common[:1]
+    # What more than half of the documents hold counts for nothing.
+    rarest = [place for place in rarest if 2 * frequencies[place] < documents] or rarest[:1]
+    within = np.cumsum([frequencies[place] for place in rarest]) <= reach
+    single, common = rarest[: within.sum()], rarest[within.sum() :]
+    leading, room = common[:1], reach
     for place in common[1:]:
         # Were terms independent of each other, so many documents would hold both.
-        together = frequencies[common[0]] * frequencies[place] / documents
-        if together > room and len(leading) > 1:
+        room -= frequencies[common[0]] * frequencies[place] / documents
+        if room < 0 and len(leading) > 1:
             break
-        room -= together
         leading.append(place)
-    if len(leading) == 1:
-        leading = []
-    scored, read = [*single, *leading], sum(frequencies[place] for place in leading)
-    for place in common[len(leading) :]:
-        read += frequencies[place]
-        if read > SCANNED:
-            break
-        scored.append(place)
-    return Narrowed(tuple(single), tuple(leading), tuple(scored))
+    read = np.cumsum([frequencies[place] for place in common])
+    least = max(len(leading), 0 if single else 1)
+    scored = [place for number, place in enumerate(common) if number < least or read[number] <= SCANNED]
+    return Narrowed(tuple(single), tuple(leading if len(leading) > 1 else ()), (*single, *scored))
 
 
 class Lexicon:
@@ -162,9 +157,14 @@ class Lexicon:
         kept = max(KEPT * k, LEAST_KEPT)
         reach = REACH * self._widening(condition, statistics)
         plan = narrowed(self._count(phrases), statistics.documents, reach)
-        found = set(self._chosen(plan.expression(phrases), kept, condition))
-        if len(found) < k:
-            found.update(self._chosen(match_expression(phrases), kept, condition))
+        found: set[int] = set()
+        *narrow, wide = plan.expressions(phrases)
+        for expression in narrow:
+            if len(found) < kept:
+                found.update(self._chosen(expression, REACH, kept, condition))
+        for expression in (wide, match_expression(phrases)):
+            if len(found) < k:
+                found.update(self._chosen(expression, WIDE_REACH, kept, condition))
         scores = self._true_scores(phrases, sorted(found), statistics)
         return sorted(scores.items(), key=lambda hit: (-hit[1], hit[0]))[:k]
 
@@ -195,11 +195,12 @@ class Lexicon:
         )
         return rows.fetchall()
 
-    def _chosen(self, expression: str, count: int, condition: Condition | None) -> list[int]:
+    def _chosen(self, expression: str, reach: int, count: int, condition: Condition | None) -> list[int]:
+        """The best of the first ``reach`` documents that an expression finds."""
         rows = self._connection.execute(
             "SELECT pk FROM (SELECT rowid AS pk, bm25(lexical) AS score FROM lexical "  # noqa: S608 - values are bound
             f"WHERE lexical MATCH ? {_also(condition)} LIMIT ?) ORDER BY score, pk LIMIT ?",
-            (expression, *_parameters(condition), REACH, count),
+            (expression, *_parameters(condition), reach, count),
         )
         return [row[0] for row in rows]
 
