@@ -86,7 +86,7 @@ def put(
     places = sorted(vectors, key=numbers.__getitem__)
     pks = np.array([numbers[place] for place in places], dtype=np.int64)
     change = Change(_next_seq(connection), pks, np.stack([vectors[place] for place in places]))
-    _write_vectors(connection, change.seq, zip(pks.tolist(), change.vectors))
+    _write_vectors(connection, change.seq, zip(pks.tolist(), _blobs(change.vectors)))
     return change
 
 
@@ -137,17 +137,23 @@ def _renew_terms(connection: sqlite3.Connection, state: State) -> None:
     connection.execute("UPDATE state SET terms = ?", (state.analyzer.rules,))
 
 
+def _blobs(vectors: FloatArray) -> Iterator[memoryview]:
+    """The stored form of vectors, shape ``(n, d)``, without a copy of each."""
+    content = np.ascontiguousarray(vectors, dtype="<f4").reshape(-1).view(np.uint8).data
+    width = 4 * vectors.shape[1]
+    return (content[start : start + width] for start in range(0, len(content), width))
+
+
 def _write_vectors(
-    connection: sqlite3.Connection, seq: int, vectors: Iterable[tuple[int, FloatArray]]
+    connection: sqlite3.Connection, seq: int, vectors: Iterable[tuple[int, memoryview]]
 ) -> None:
     """Store unit vectors by document number, under the number of the change that they are part of."""
-
-    def vector_rows() -> Iterator[tuple[int, int, bytes, int]]:
-        for pk, vector in vectors:
-            value = vector.astype("<f4", copy=False).tobytes()
-            yield pk, seq, value, zlib.crc32(value)
-
-    connection.executemany("INSERT OR REPLACE INTO vector VALUES (?, ?, ?, ?)", vector_rows())
+    # Half the time of INSERT OR REPLACE, which gets ready to undo each row by itself.
+    connection.executemany(
+        "INSERT INTO vector VALUES (?, ?, ?, ?) ON CONFLICT (pk) DO UPDATE "
+        "SET seq = excluded.seq, value = excluded.value, crc = excluded.crc",
+        ((pk, seq, value, zlib.crc32(value)) for pk, value in vectors),
+    )
 
 
 def _next_seq(connection: sqlite3.Connection) -> int:
@@ -192,7 +198,8 @@ def clear(connection: sqlite3.Connection, state: State) -> None:
 
 def replace_vectors(connection: sqlite3.Connection, vectors: Iterable[tuple[int, FloatArray]]) -> None:
     """Give documents, by number, vectors of another space."""
-    _write_vectors(connection, _next_seq(connection), vectors)
+    blobs = ((pk, next(_blobs(vector[None]))) for pk, vector in vectors)
+    _write_vectors(connection, _next_seq(connection), blobs)
     _start_over(connection)
 
 

@@ -75,6 +75,8 @@ def checked_query(query: object) -> str:
 
 def is_encodable(text: str) -> bool:
     """Whether a text can be written as UTF-8; a lone surrogate cannot."""
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -181,14 +183,14 @@ def checked_metadatas(
         raise InvalidArgumentError(f"Expected one metadata per text, got {len(given)} for {len(ids)} texts")
     clean: list[dict[str, Any]] = []
     for position, (metadata, document_id) in enumerate(zip(given, ids)):
+        if metadata is None:
+            clean.append({})
+            continue
         where = (
             f"document {document_id!r} (position {position})"
             if document_id
             else f"the document at position {position}"
         )
-        if metadata is None:
-            clean.append({})
-            continue
         if not isinstance(metadata, Mapping):
             raise InvalidDocumentError(
                 f"The metadata of {where} must be a dict, got {type(metadata).__name__}"
@@ -257,4 +259,5 @@ def _problem(value: object) -> str:
 
 def dump_metadata(metadata: Mapping[str, Any]) -> str:
     """The stored form of a clean metadata dictionary; key order is kept."""
-    return _ENCODER.encode(metadata)
+    # The encoder takes its longest to begin.
+    return _ENCODER.encode(metadata) if metadata else "{}"

@@ -8,7 +8,8 @@ import numpy as np
 from langchain_rerank_retriever.errors import InvalidArgumentError, InvalidDocumentError
 from langchain_rerank_retriever.protocols import FloatArray
 
-_PART = 4096
+#: Rows that are checked at a time: the copies of a part stay in the cache of a processor.
+_PART = 256
 
 
 def unit_vectors(vectors: Any, positions: Sequence[int]) -> FloatArray:
