@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from langchain_rerank_retriever import __version__
+from langchain_rerank_retriever.cli.judging import compare, evaluate
+from langchain_rerank_retriever.cli.options import Count, Json
 from langchain_rerank_retriever.cli.output import printable
 from langchain_rerank_retriever.errors import RerankError
 
@@ -23,9 +25,6 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Count = Annotated[int, typer.Option("--k", "-k", min=1, help="How many documents.")]
 
 
 def _version(value: bool) -> None:  # typer's callback signature
@@ -47,7 +46,7 @@ def _options(
 def demo(  # one parameter an option
     packages: Annotated[
         str | None,
-        typer.Option(help="Packages to walk, separated by commas. [default: numpy,scipy,sklearn,pandas]"),
+        typer.Option(help="Packages to walk, separated by commas; without it, numpy,scipy,sklearn,pandas."),
     ] = None,
     query: Annotated[
         str | None, typer.Option(help="Ask this of the saved bundle instead of training anew.")
@@ -115,6 +114,10 @@ def verify(
 
     if not command.run(bundle, deep=deep, as_json=json_):
         raise typer.Exit(1)
+
+
+app.command()(evaluate)
+app.command()(compare)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from langchain_rerank_retriever.benchmark.recipe import missing_package
 from langchain_rerank_retriever.benchmark.speed import ModelSpeed
 from langchain_rerank_retriever.benchmark.stand_in import save_random_cross_encoder
 from langchain_rerank_retriever.cli.corpus import walk_packages
+from langchain_rerank_retriever.cli.opening import opened_bundle
 from langchain_rerank_retriever.cli.output import print_json, print_table, printable
 from langchain_rerank_retriever.cross_encoder import CrossEncoderScorer
 from langchain_rerank_retriever.embeddings import PooledEmbeddings
@@ -32,7 +33,7 @@ def run(bundle: Path | None, *, queries: int, rounds: int, seed: int, compare: b
     """Measure a bundle, or the demo's small model where there is none, and print what it takes."""
     with ExitStack() as opened, _reporting() as report:
         report("loading")
-        retriever = _demonstration(opened) if bundle is None else _opened(bundle, opened)
+        retriever = _demonstration(opened) if bundle is None else opened_bundle(bundle, opened)
         measured = profile(
             retriever, queries=queries, rounds=rounds, seed=seed, compare=compare, report=report
         )
@@ -51,14 +52,6 @@ def _reporting() -> Iterator[Report]:
         return
     with console.status("") as status:
         yield lambda doing: status.update(f"{doing} ...")
-
-
-def _opened(bundle: Path, opened: ExitStack) -> RerankRetriever:
-    retriever = RerankRetriever.load_local(bundle, read_only=True)
-    for part in (retriever.recall, retriever.reranker):
-        if isinstance(part, FaissStore | CrossEncoderScorer):
-            opened.callback(part.close)
-    return retriever
 
 
 def _demonstration(opened: ExitStack) -> RerankRetriever:

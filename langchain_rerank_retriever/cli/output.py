@@ -2,7 +2,9 @@
 
 import json
 import unicodedata
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -17,8 +19,29 @@ PREVIEW = 160
 
 def printable(text: str) -> str:
     """Make a document's text safe for a terminal: control, escape and text-direction characters become spaces."""
-    kept = (" " if unicodedata.category(one) in ("Cc", "Cf", "Cs", "Co") else one for one in text)
-    return " ".join("".join(kept).split())
+    return " ".join(_harmless(text).split())
+
+
+def print_text(text: str) -> None:
+    """Print several lines as they are aligned, made safe like `printable`."""
+    typer.echo("\n".join(_harmless(line).rstrip() for line in text.split("\n")))
+
+
+def _harmless(text: str) -> str:
+    return "".join(" " if unicodedata.category(one) in ("Cc", "Cf", "Cs", "Co") else one for one in text)
+
+
+@contextmanager
+def warnings_in_lines() -> Iterator[None]:
+    """Within the block a warning is a line on standard error, without the code that it came from."""
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        typer.echo(f"langchain-rerank: warning: {printable(str(message))}", err=True)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = show
+        yield
 
 
 def print_json(data: Any) -> None:

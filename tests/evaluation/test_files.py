@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 
 from langchain_rerank_retriever.errors import DataError, InvalidArgumentError, StorageError
-from langchain_rerank_retriever.evaluation import Evaluation, judge
-from langchain_rerank_retriever.evaluation.files import (
+from langchain_rerank_retriever.evaluation import (
+    Evaluation,
+    judge,
     judge_run,
     load_evaluation,
     read_qrels,
     read_queries,
     save_evaluation,
+    write_run,
 )
-from langchain_rerank_retriever.formats.trec import write_run
 
 QRELS = {"q1": {"a": 2, "b": 0}, "q2": {"c": 1}}
 

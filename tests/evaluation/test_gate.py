@@ -8,8 +8,7 @@ import pytest
 from scipy import stats
 
 from langchain_rerank_retriever.errors import InvalidArgumentError
-from langchain_rerank_retriever.evaluation import Evaluation, compare, judge
-from langchain_rerank_retriever.evaluation.gate import check_gate
+from langchain_rerank_retriever.evaluation import Evaluation, check_gate, compare, judge
 
 
 def evaluation_of(name: str = "system", **values: np.ndarray) -> Evaluation:
