@@ -5,6 +5,7 @@ run that is killed leaves them, and the next one goes on.
 """
 
 import json
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,7 +16,9 @@ from typing import Any
 from langchain_rerank_retriever.distributed.job import Job, do_slice
 from langchain_rerank_retriever.distributed.shards import Header, ShardFolder
 from langchain_rerank_retriever.distributed.slices import FilePart, Slice, staged
-from langchain_rerank_retriever.errors import InvalidArgumentError, MissingExtraError, RerankError, ShardError
+from langchain_rerank_retriever.errors import InvalidArgumentError, MissingExtraError, ShardError
+
+_LOGGER = logging.getLogger(__name__)
 
 _STAGED, _TRIES = "staged", "tries"
 
@@ -30,7 +33,7 @@ class RayCluster:
         address: Of an existing cluster, ``"host:port"``, or ``"auto"`` for the one this machine is in. None starts
             Ray on this machine for the length of the job.
         workers: How many; None for as many as there are processors for, less one that is left for Ray's own tasks.
-        cpus: Processors of a worker, which are also its threads.
+        cpus: Processors of a worker. Ray gives torch as many threads; for OpenVINO, give the model its `threads`.
         gpus: GPUs of a worker; may be a fraction.
         tries: How often a shard is begun before the job is given up: a shard that always ends its worker, for want of
             memory for instance, would be tried for ever by Ray.
@@ -78,7 +81,7 @@ class RayCluster:
             try:
                 yield from self._headers(ray, job, folder, tasks)
             except ray.exceptions.RayError as error:
-                raise ShardError(_reason(error)) from error
+                raise ShardError(f"Ray gave the job up: {error}") from error
 
     def _headers(self, ray: Any, job: Job, folder: ShardFolder, tasks: list[str]) -> Iterator[Header]:
         size = min(self.workers or self._room(ray), len(tasks))
@@ -90,6 +93,8 @@ class RayCluster:
             num_gpus=self.gpus or None,
         )
         for row in rows.iter_rows():
+            if row["problem"]:
+                raise ShardError(row["problem"])
             yield Header(**json.loads(row["header"]))
 
     def _room(self, ray: Any) -> int:
@@ -135,19 +140,21 @@ class ShardWorker:
             task: `slice` is a `Slice` as JSON.
 
         Returns:
-            `header` is the shard's `Header` as JSON.
-
-        Raises:
-            ShardError: It was begun too often before.
+            `header` is the shard's `Header` as JSON, `problem` why there is none.
         """
         told = json.loads(task["slice"])
-        parts = tuple(FilePart(**part) for part in told["parts"])
-        one = Slice(told["number"], told["digest"], parts)
-        self._begin(one.number)
+        one = Slice(told["number"], told["digest"], tuple(FilePart(**part) for part in told["parts"]))
         try:
-            return {"header": json.dumps(asdict(do_slice(self._work, self._folder, one)))}
-        except RerankError as error:
-            raise ShardError(f"Shard {one.number} cannot be made: {error}") from error
+            self._begin(one.number)
+            header = do_slice(self._work, self._folder, one)
+        except Exception as error:
+            _LOGGER.exception("Shard %d cannot be made", one.number)
+            # Returned, for Ray raises errors inside others, whose messages hold whole tracebacks.
+            return {
+                "header": "",
+                "problem": f"Shard {one.number} cannot be made: {type(error).__name__}: {error}",
+            }
+        return {"header": json.dumps(asdict(header)), "problem": ""}
 
     def _begin(self, number: int) -> None:
         # A byte for each time, on the disk before anything that may end this process.
@@ -157,8 +164,8 @@ class ShardWorker:
         begun = path.stat().st_size
         if begun > self._tries:
             raise ShardError(
-                f"Shard {number} was begun {self._tries} times, and each time its worker ended before it was done: out "
-                "of memory, killed, or crashed. Look at its rows, or make shards smaller; what is done is kept."
+                f"it was begun {self._tries} times, and each time its worker ended before it was done: out of memory, "
+                "killed, or crashed. Look at its rows, or make shards smaller; what is done is kept"
             )
 
 
@@ -172,13 +179,3 @@ def _quiet(ray: Any) -> Iterator[None]:
         yield
     finally:
         context.enable_progress_bars = before
-
-
-def _reason(error: BaseException) -> str:
-    """Find what a worker said in the errors that Ray put around it."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, ShardError):
-            return str(seen)
-        seen = getattr(seen, "cause", None) or seen.__cause__
-    return str(error)

@@ -1,0 +1,84 @@
+"""What of the work on Ray can be tested without Ray; the rest is in tests/engines/ray."""
+
+import json
+import pickle
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from langchain_rerank_retriever import PooledEmbeddings
+from langchain_rerank_retriever.distributed import RayCluster, encode_corpus
+from langchain_rerank_retriever.distributed.encoding import EncodeJob
+from langchain_rerank_retriever.distributed.ray_cluster import ShardWorker
+from langchain_rerank_retriever.distributed.shards import Header, ShardFolder
+from langchain_rerank_retriever.distributed.slices import Slice, slices_of, staged
+from langchain_rerank_retriever.errors import InvalidArgumentError, MissingExtraError
+from tests.conftest import HashEmbeddings
+from tests.runtime import tiny
+
+from .helpers import corpus, write_jsonl
+
+
+@pytest.mark.parametrize(
+    "given", [{"workers": 0}, {"workers": 1.5}, {"tries": 0}, {"tries": True}, {"cpus": 0.0}, {"gpus": -1.0}]
+)
+def test_settings_that_are_none_are_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgumentError, match=next(iter(given))):
+        RayCluster(**given)
+
+
+def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtraError, match=r"langchain-rerank-retriever\[ray\]"):
+        encode_corpus(corpus(3), HashEmbeddings(), tmp_path / "out", cluster=RayCluster())
+    # Nothing was begun that a call without a cluster could not go on with.
+    assert encode_corpus(corpus(3), HashEmbeddings(), tmp_path / "out").written == 1
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> ShardFolder:
+    (tmp_path / ".work" / "tries").mkdir(parents=True)
+    return ShardFolder(tmp_path)
+
+
+def made(worker: ShardWorker, one: Slice) -> Any:
+    told = worker({"slice": json.dumps(asdict(one))})
+    return told["problem"] or Header(**json.loads(told["header"]))
+
+
+def test_a_worker_makes_the_shard_of_a_slice(folder: ShardFolder) -> None:
+    job = pickle.loads(pickle.dumps(EncodeJob(HashEmbeddings(), 10, "id", "text", None)))
+    worker = ShardWorker(job, str(folder.path), tries=2)
+    _, one, _ = (staged(part, folder.work) for part in slices_of(corpus(25), 10))
+    header = made(worker, one)
+    assert header == Header(1, one.digest, 10, 10) == folder.header(one)
+
+
+def test_a_worker_names_the_shard_it_cannot_make(folder: ShardFolder) -> None:
+    worker = ShardWorker(EncodeJob(HashEmbeddings(), 10, "key", "text", None), str(folder.path), tries=2)
+    (one,) = (staged(part, folder.work) for part in slices_of(corpus(5), 10))
+    assert "Shard 0 cannot be made: DataError: shard 0, which begins at " in made(worker, one)
+    assert "id_column" in made(worker, one)
+
+
+def test_a_shard_is_begun_only_so_often(folder: ShardFolder) -> None:
+    """Every worker that begins one may end in it; here none does, and the shard is given each time anew."""
+    (one,) = (staged(part, folder.work) for part in slices_of(corpus(5), 10))
+    job = EncodeJob(HashEmbeddings(), 10, "id", "text", None)
+    told = [made(ShardWorker(job, str(folder.path), tries=2), one) for _ in range(3)]
+    assert [type(one) for one in told] == [Header, Header, str]
+    assert "it was begun 2 times" in told[2]
+
+
+def test_a_job_with_a_loaded_model_reaches_a_worker(tmp_path: Path, folder: ShardFolder) -> None:
+    with PooledEmbeddings(tiny.save_language_model(tmp_path / "model", "bert"), backend="torch") as model:
+        job = EncodeJob(model, 10, "id", "text", None)
+        arrived = pickle.loads(pickle.dumps(job))
+        assert arrived.identity == job.identity
+        with arrived.model:
+            source = write_jsonl(tmp_path / "a.jsonl", corpus(5))
+            (one,) = slices_of(source, 10)
+            assert made(ShardWorker(arrived, str(folder.path), tries=1), one).rows == 5
