@@ -4,7 +4,7 @@ import re
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +165,13 @@ def _judged(path: Path, data: Data, asking: Asking, wanted: Wanted, name: str | 
             f"{path} is a run file, which is judged as it is; --k, --fetch-k, --recall-mode and --run-file are for "
             "asking a bundle."
         )
-    return judge_run(path, data.read_qrels(), wanted.measures, name=name)
+    qrels = data.read_qrels()
+    evaluation = judge_run(path, qrels, wanted.measures, name=name)
+    if data.beir is None and data.queries is None:
+        return evaluation
+    # For the report, which shows what the worst queries were.
+    texts = data.read_queries(qrels)
+    return replace(evaluation, query_texts={key: texts[key] for key in evaluation.ranking if key in texts})
 
 
 def _asked(

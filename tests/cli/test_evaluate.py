@@ -155,6 +155,14 @@ def test_a_run_file_is_judged(run: Run, data: Path, tmp_path: Path) -> None:
     assert read_run(tmp_path / "again.run") == {query: tuple(ids) for query, ids in rankings.items()}
 
 
+def test_a_run_file_with_the_texts_of_its_queries(run: Run, data: Path, tmp_path: Path) -> None:
+    write_run(tmp_path / "bm25.run", {query: list(judged) for query, judged in QRELS.items()})
+    finished = run("evaluate", tmp_path / "bm25.run", "--beir", data, "--save", tmp_path / "one.json")
+    assert (finished.code, finished.err) == (0, "")
+    evaluation = load_evaluation(tmp_path / "one.json")
+    assert (evaluation["Success@10"], evaluation.query_texts) == (1.0, QUERIES)
+
+
 # ---------------------------------------------------------------- the gate
 
 

@@ -109,6 +109,16 @@ def test_measures_that_one_side_lacks_are_not_compared() -> None:
     assert [check.reason.split()[0] for check in gate.checks] == ["P@1"]
 
 
+def test_a_baseline_that_was_judged_by_other_judgements() -> None:
+    rankings = {"q": ["a", "b"], "r": ["a"]}
+    before, now = (judge(rankings, {"q": {"a": 1, **more}, "r": {"a": 1}}) for more in ({}, {"b": 1}))
+    with pytest.raises(
+        InvalidArgumentError, match=r"judged by other judgements, of 1 queries: 'q'. Judge it anew"
+    ):
+        check_gate(now, against=before)
+    assert check_gate(now, against=judge(before.ranking, now.qrels)).passed
+
+
 def test_what_cannot_be_checked() -> None:
     evaluation = evaluation_of(P_1=np.array([0.5, 0.5]))
     for wrong, message in (
