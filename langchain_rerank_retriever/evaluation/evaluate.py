@@ -12,7 +12,8 @@ from langchain_core.documents import Document
 from langchain_core.runnables import Runnable
 
 from langchain_rerank_retriever.errors import DataError
-from langchain_rerank_retriever.evaluation.asking import Answer, Key, Record, Run, ask_all, check_askable
+from langchain_rerank_retriever.evaluation.asker import Answer, Key
+from langchain_rerank_retriever.evaluation.asking import Record, Run, ask_all, check_askable
 from langchain_rerank_retriever.evaluation.judge import Judge
 from langchain_rerank_retriever.evaluation.judgements import checked_queries, some
 from langchain_rerank_retriever.evaluation.measures import DEFAULT_MEASURES, deepest_cutoff, parse_measures

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from langchain_rerank_retriever.errors import FormatError, InvalidArgumentError, RerankError, StorageError
-from langchain_rerank_retriever.evaluation.asking import Answer
+from langchain_rerank_retriever.evaluation.asker import Answer
 from langchain_rerank_retriever.evaluation.trace import QueryTrace
 from langchain_rerank_retriever.files import sync
 

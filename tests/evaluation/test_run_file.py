@@ -16,7 +16,7 @@ from langchain_core.runnables import RunnableLambda
 
 from langchain_rerank_retriever.errors import FormatError, InvalidArgumentError, RetrieverError, StorageError
 from langchain_rerank_retriever.evaluation import evaluate
-from langchain_rerank_retriever.evaluation.asking import Answer
+from langchain_rerank_retriever.evaluation.asker import Answer
 from langchain_rerank_retriever.evaluation.run_file import opened_run_file
 from langchain_rerank_retriever.evaluation.trace import QueryTrace
 from tests.evaluation.test_evaluate import Explaining
