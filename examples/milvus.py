@@ -8,7 +8,6 @@ keeps both. Filters are Milvus's: `retriever.invoke(question, search_kwargs={"ex
 """
 
 import sys
-from collections.abc import Sequence
 
 import numpy as np
 from langchain_core.documents import Document
@@ -37,10 +36,12 @@ def open_store(uri: str, collection: str, embeddings: Embeddings, index: str = "
     )
 
 
-def load(store: Milvus, documents: Sequence[Document], vectors: Sequence[np.ndarray]) -> None:
+def load(store: Milvus, documents: list[Document], vectors: np.ndarray) -> None:
     """Insert documents with ids and their vectors, and wait until they are on disk."""
-    texts, metadatas, ids = map(list, zip(*((one.page_content, one.metadata, one.id) for one in documents)))
-    store.add_embeddings(texts, [vector.tolist() for vector in vectors], metadatas, ids=ids)
+    for start in range(0, len(documents), 10_000):
+        part = documents[start : start + 10_000]
+        texts, metadatas, ids = map(list, zip(*((one.page_content, one.metadata, one.id) for one in part)))
+        store.add_embeddings(texts, vectors[start : start + 10_000].tolist(), metadatas, ids=ids)
     store.client.flush(store.collection_name)
 
 
@@ -49,7 +50,7 @@ def main(bundle: str, uri: str, question: str) -> None:
     documents = list(local.recall.documents())
     vectors = local.recall.vectors_by_ids([document.id for document in documents])
     store = open_store(uri, "passages", local.recall.embeddings)
-    load(store, documents, [vectors[document.id] for document in documents])
+    load(store, documents, np.stack([vectors[document.id] for document in documents]))
     retriever = RerankRetriever.load_local(bundle, recall=store.as_retriever(search_kwargs=SERVING))
     for document in retriever.invoke(question, fetch_k=FETCH_K):
         print(f"{document.metadata['relevance_score']:.3f} {document.id} {document.page_content[:80]}")

@@ -52,7 +52,7 @@ class MilvusStandalone:
     ) -> Milvus:
         """Make a collection whose index compares with every vector, so that search is exact."""
         store = self.open(name, embeddings)
-        example("milvus").load(store, documents, list(vectors))
+        example("milvus").load(store, list(documents), vectors)
         return store
 
     def open(self, name: str, embeddings: Embeddings) -> Milvus:

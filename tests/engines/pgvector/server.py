@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import psycopg
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_postgres import Column, PGEngine, PGVectorStore
@@ -38,6 +39,11 @@ class Postgres:
     def open(self, name: str, embeddings: Embeddings) -> PGVectorStore:
         """Open a table that is there."""
         return PGVectorStore.create_sync(self._engine, embeddings, name)
+
+    def execute(self, statement: str) -> None:
+        """Run one statement."""
+        with psycopg.connect(self._server.get_uri()) as connection:
+            connection.execute(statement)
 
     def crash(self) -> None:
         """End the server at once, as losing power would: nothing is finished, nobody is told."""
