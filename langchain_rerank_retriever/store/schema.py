@@ -112,6 +112,8 @@ def open_connections(
         )
     if not isinstance(lexical, bool | str | None):
         raise InvalidArgumentError(f"lexical must be True, False or a language, got {lexical!r}")
+    if isinstance(lexical, str):
+        analyzer_of(lexical)
     file = None if path is None else path / FILE_NAME
     where = "memory" if path is None else str(path)
     if path is not None:
