@@ -55,7 +55,9 @@ class ComparedSystem:
         """The verdict, with how many queries would do where there are not enough."""
         if self.queries_needed is None:
             return self.verdict
-        return f"{self.verdict}: about {self.queries_needed:,} would do"
+        # More than two digits of an estimate from a few queries would be a pretence.
+        step = 10 ** max(len(str(self.queries_needed)) - 2, 0)
+        return f"{self.verdict}: about {math.ceil(self.queries_needed / step) * step:,} would do"
 
 
 @dataclass(frozen=True, slots=True, repr=False)

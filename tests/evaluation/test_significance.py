@@ -1,6 +1,7 @@
 """Verdicts on simulated systems: alarms without a difference are rare, and enough queries are enough."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -160,6 +161,14 @@ def test_so_many_queries_do(gain: float, settled: set[str]) -> None:
         for _ in range(30)
     ]
     assert sum(one.verdict == "not enough queries to tell" for one in few) >= 15
+
+
+@pytest.mark.parametrize(
+    ("queries", "told"), [(6, "6"), (60, "60"), (101, "110"), (2401, "2,500"), (99_001, "100,000")]
+)
+def test_in_words_two_digits_are_told(queries: int, told: str) -> None:
+    row = compare([system("a", np.zeros(4)), system("b", np.full(4, 0.3))]).rows[1]
+    assert replace(row, queries_needed=queries).words == f"not enough queries to tell: about {told} would do"
 
 
 def test_pairs_among_the_others() -> None:
