@@ -131,7 +131,9 @@ class ShardWorker:
     def __init__(self, job: Job, folder: str, tries: int) -> None:
         self._folder = ShardFolder(Path(folder))
         self._tries = tries
-        self._work = ExitStack().enter_context(job.open())
+        # Kept: what is opened stays open for as long as this process, which Ray ends.
+        self._opened = ExitStack()
+        self._work = self._opened.enter_context(job.open())
 
     def __call__(self, task: dict[str, str]) -> dict[str, str]:
         """Make one shard.

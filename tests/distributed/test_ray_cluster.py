@@ -1,5 +1,6 @@
 """What of the work on Ray can be tested without Ray; the rest is in tests/engines/ray."""
 
+import gc
 import json
 import pickle
 import sys
@@ -9,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from langchain_rerank_retriever import PooledEmbeddings
+from langchain_rerank_retriever import FaissStore, PooledEmbeddings
 from langchain_rerank_retriever.distributed import RayCluster, encode_corpus
 from langchain_rerank_retriever.distributed.encoding import EncodeJob
 from langchain_rerank_retriever.distributed.ray_cluster import ShardWorker
+from langchain_rerank_retriever.distributed.reranking import RerankJob
 from langchain_rerank_retriever.distributed.shards import Header, ShardFolder
 from langchain_rerank_retriever.distributed.slices import Slice, slices_of, staged
 from langchain_rerank_retriever.errors import InvalidArgumentError, MissingExtraError
@@ -20,6 +22,7 @@ from tests.conftest import HashEmbeddings
 from tests.runtime import tiny
 
 from .helpers import corpus, write_jsonl
+from .test_reranking import Overlap
 
 
 @pytest.mark.parametrize(
@@ -71,6 +74,16 @@ def test_a_shard_is_begun_only_so_often(folder: ShardFolder) -> None:
     told = [made(ShardWorker(job, str(folder.path), tries=2), one) for _ in range(3)]
     assert [type(one) for one in told] == [Header, Header, str]
     assert "it was begun 2 times" in told[2]
+
+
+def test_a_worker_keeps_its_store_open(tmp_path: Path, folder: ShardFolder) -> None:
+    with FaissStore(HashEmbeddings(), path=tmp_path / "store") as store:
+        store.add_texts(["one two", "three"], ids=["d0", "d1"])
+    rows = [{"query_id": f"q{n}", "query": "two", "document_ids": ["d1", "d0"]} for n in range(2)]
+    worker = ShardWorker(RerankJob(str(tmp_path / "store"), Overlap(), 1), str(folder.path), tries=1)
+    gc.collect()
+    headers = [made(worker, staged(one, folder.work)) for one in slices_of(rows, 1)]
+    assert [header.rows for header in headers] == [2, 2]
 
 
 def test_a_job_with_a_loaded_model_reaches_a_worker(tmp_path: Path, folder: ShardFolder) -> None:

@@ -40,16 +40,16 @@ class Driver:
     """A job in a process of its own.
 
     Args:
-        folder: For its files.
+        place: A folder for its files.
         cluster: What `RayCluster` gets.
         told: What else `tests.engines.ray.drive` gets.
     """
 
-    def __init__(self, folder: Path, cluster: dict[str, Any], **told: Any) -> None:
-        self.output, self._said = folder / "out", folder / "said.json"
+    def __init__(self, place: Path, cluster: dict[str, Any], **told: Any) -> None:
+        self.output, self._said = place / "out", place / "said.json"
         self._said.unlink(missing_ok=True)
         given = {"job": "encode", "rows": ROWS, "output": str(self.output), "said": str(self._said), **told}
-        self._log = (folder / "driver.log").open("ab")
+        self._log = (place / "driver.log").open("ab")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.engines.ray.drive", json.dumps({**given, "cluster": cluster})],
             env=os.environ | ENVIRONMENT,
@@ -217,7 +217,8 @@ def test_mining_and_reranking_give_what_they_give_here(
         tmp_path / "mine", on(cluster), job="mine", queries=queries, qrels=qrels, store=str(tmp_path / "store"),
         model="hash",
     )  # fmt: skip
-    assert mined.said()["rows"] == 30
+    said = mined.said()
+    assert said.get("rows") == 30, said
     mine_negatives(
         queries, qrels, tmp_path / "store", HashEmbeddings(), tmp_path / "here", queries_per_shard=ROWS
     )
