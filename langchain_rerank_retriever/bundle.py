@@ -2,7 +2,7 @@
 
     bundle.json      the only commit point: names the parts, holds the settings, the blend and the report
     bi_encoder/      loads in sentence_transformers.SentenceTransformer as well
-    cross_encoder/   loads in sentence_transformers.CrossEncoder as well
+    cross_encoder/   loads in sentence_transformers.CrossEncoder as well; of a cascade there is one for each stage
     store/           the FaissStore
 
 Parts are written under names that are free, then `bundle.json` is replaced, then parts that nothing names any more
@@ -21,13 +21,15 @@ from langchain_core.embeddings import Embeddings
 from langchain_rerank_retriever.blend import Blend
 from langchain_rerank_retriever.bundle_folder import MANIFEST, folder_of, free_name, is_ours, is_part, sweep
 from langchain_rerank_retriever.bundled_model import SavedModel
+from langchain_rerank_retriever.bundled_reranker import SavedReranker, entries_of, noted, own_models
 from langchain_rerank_retriever.cross_encoder import CrossEncoderScorer
 from langchain_rerank_retriever.embeddings import PooledEmbeddings
 from langchain_rerank_retriever.errors import FormatError, InvalidArgumentError, StorageError
 from langchain_rerank_retriever.files import sync
 from langchain_rerank_retriever.store import FaissStore
 
-BUNDLE_FORMAT = 1
+#: A bundle whose re-ranker is no cross-encoder alone has a format of its own: earlier versions cannot open it.
+BUNDLE_FORMAT, CASCADE_FORMAT = 1, 2
 KIND = "langchain-rerank-retriever bundle"
 
 #: The retriever's fields that a bundle keeps; and those among them that older bundles lack: they take the default.
@@ -86,12 +88,13 @@ def save(  # the parts of a bundle
     try:
         target.mkdir(parents=True, exist_ok=True)
         store = recall if isinstance(recall, FaissStore) else None
+        saved_reranker = _save_reranker(target, reranker, earlier)
         manifest = {
             "kind": KIND,
-            "format": BUNDLE_FORMAT,
+            "format": CASCADE_FORMAT if saved_reranker and "stages" in saved_reranker else BUNDLE_FORMAT,
             "recall": _save_store(target, store) if store is not None else {"foreign": _kind(recall)},
             "embeddings": _save_embeddings(target, store, earlier),
-            "reranker": _save_reranker(target, reranker, earlier),
+            "reranker": saved_reranker,
             "settings": settings,
             "blend": None if blend is None else blend.to_dict(),
             "report": report,
@@ -101,8 +104,8 @@ def save(  # the parts of a bundle
         if isinstance(error, StorageError):
             raise
         raise StorageError(f"The bundle in {target} could not be written: {error}.") from error
-    parts = [part for part in manifest.values() if isinstance(part, dict)]
-    sweep(target, {part["folder"] for part in parts if "folder" in part})
+    parts = [part for name in ("recall", "embeddings", "reranker") for part in entries_of(manifest[name])]
+    sweep(target, {part["folder"] for part in parts})
 
 
 def load(
@@ -121,52 +124,53 @@ def load(
             "memory_map is for the bundle's own store, whose place recall takes here: give it to the store that you "
             "pass in."
         )
-    source = Path(folder).resolve()
+    found = _look_up(Path(folder).resolve(), embeddings=embeddings, reranker=reranker, recall=recall)
+    with ExitStack() as opened:  # What is open already is closed again if a later part cannot be opened.
+        if found.bi_encoder is not None:
+            folder_, model = found.bi_encoder
+            embeddings = opened.enter_context(model.load_embeddings(folder_, threads=threads))
+        if found.store is not None and embeddings is not None:
+            store = FaissStore.load_local(
+                found.store, embeddings, read_only=read_only, memory_map=memory_map, threads=threads
+            )
+            recall = opened.enter_context(store)
+        if found.reranker is not None:
+            reranker = found.reranker.load(opened, threads=threads)
+        opened.pop_all()
+    return Bundle(recall, reranker, found.blend, found.settings, found.report)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a manifest says of the parts that are to be opened; None of a part that is not, or was passed in."""
+
+    store: Path | None
+    bi_encoder: tuple[Path, SavedModel] | None
+    reranker: SavedReranker | None
+    blend: Blend | None
+    settings: dict[str, Any]
+    report: dict[str, Any] | None
+
+
+def _look_up(source: Path, *, embeddings: Any, reranker: Any, recall: Any) -> _Found:
+    """Look everything up before the first model is loaded, which takes seconds."""
     manifest = read_manifest(source)
-    # Everything is looked up before the first model is loaded, which takes seconds.
+    store = bi_encoder = saved_reranker = None
     try:
         blend = None if manifest["blend"] is None else Blend.from_dict(manifest["blend"])
-        settings = _settings(manifest["settings"])
-        report = manifest["report"]
-        wanted = _wanted(manifest, embeddings, reranker, recall)
-        folders = {name: folder_of(source, manifest[name], name) for name in wanted}
-        models = {
-            name: SavedModel.from_dict(manifest[name], pairs=name == "reranker")
-            for name in wanted
-            if name != "recall"
-        }
+        settings, report = _settings(manifest["settings"]), manifest["report"]
+        if recall is None:
+            store = folder_of(source, manifest["recall"], "recall")
+        if recall is None and embeddings is None:
+            folder = folder_of(source, manifest["embeddings"], "embeddings")
+            bi_encoder = folder, SavedModel.from_dict(manifest["embeddings"], pairs=False)
+        if reranker is None and manifest["reranker"] is not None:
+            saved_reranker = SavedReranker.read(source, manifest["reranker"])
     except (AttributeError, KeyError, TypeError) as error:
         raise FormatError(
             f"{source / MANIFEST} is damaged: {error!r} in it. Save the bundle anew."
         ) from error
-    with ExitStack() as opened:  # What is open already is closed again if a later part cannot be opened.
-        if "embeddings" in folders:
-            embeddings = opened.enter_context(
-                models["embeddings"].load_embeddings(folders["embeddings"], threads=threads)
-            )
-        if recall is None and embeddings is not None:
-            store = FaissStore.load_local(
-                folders["recall"],
-                embeddings,
-                read_only=read_only,
-                memory_map=memory_map,
-                threads=threads,
-            )
-            recall = opened.enter_context(store)
-        if "reranker" in folders:
-            reranker = opened.enter_context(
-                models["reranker"].load_scorer(folders["reranker"], threads=threads)
-            )
-        opened.pop_all()
-    return Bundle(recall, reranker, blend, settings, report)
-
-
-def _wanted(manifest: dict[str, Any], embeddings: Any, reranker: Any, recall: Any) -> list[str]:
-    """Name the parts that have to be opened, which are those that were not passed in."""
-    wanted = [] if recall is not None else ["recall"] if embeddings is not None else ["recall", "embeddings"]
-    if reranker is None and manifest["reranker"] is not None:
-        wanted.append("reranker")
-    return wanted
+    return _Found(store, bi_encoder, saved_reranker, blend, settings, report)
 
 
 def _settings(saved: dict[str, Any]) -> dict[str, Any]:
@@ -192,10 +196,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise FormatError(f"{path} is damaged: {error!r}. Restore it from a copy, or save anew.") from error
     except OSError as error:
         raise StorageError(f"{path} cannot be read: {error}.") from error
-    if kind != KIND or version != BUNDLE_FORMAT:
+    if kind != KIND or version not in (BUNDLE_FORMAT, CASCADE_FORMAT):
         raise FormatError(
-            f"{path} is a {kind!r} of format {version!r}; this version reads {KIND!r} of format {BUNDLE_FORMAT}. "
-            "Open it with the version that wrote it, or install a newer one."
+            f"{path} is a {kind!r} of format {version!r}; this version reads {KIND!r} of format {BUNDLE_FORMAT} or "
+            f"{CASCADE_FORMAT}. Open it with the version that wrote it, or install a newer one."
         )
     return dict(manifest)
 
@@ -239,6 +243,8 @@ def _check_json(data: dict[str, Any]) -> None:
 
 
 def _kind(part: Any) -> str:
+    if isinstance(part, list | tuple):
+        return f"a list of {', '.join(map(_kind, part))}"
     return "nothing" if part is None else f"{type(part).__module__}.{type(part).__qualname__}"
 
 
@@ -252,12 +258,13 @@ def _save_store(target: Path, store: FaissStore) -> dict[str, Any]:
 
 
 def _save_model(
-    target: Path, part: str, model: PooledEmbeddings | CrossEncoderScorer, kept: Any
+    target: Path, part: str, model: PooledEmbeddings | CrossEncoderScorer, kept: list[dict[str, Any]]
 ) -> dict[str, Any]:
     saved = SavedModel.of(model).to_dict()
-    if isinstance(kept, dict) and kept.get("fingerprint") == model.fingerprint:
-        name = kept.get("folder")
-        if is_part(target, name) and (target / str(name)).is_dir():
+    for entry in kept:
+        name = entry.get("folder")
+        same = entry.get("fingerprint") == model.fingerprint
+        if same and is_part(target, name) and (target / str(name)).is_dir():
             return {"folder": name, **saved}
     name = free_name(target, part)
     model.save(target / name)
@@ -271,15 +278,18 @@ def _save_embeddings(
         return {"foreign": "those of the foreign store"}
     if not isinstance(store.embeddings, PooledEmbeddings):
         return {"foreign": _kind(store.embeddings)}
-    return _save_model(target, "bi_encoder", store.embeddings, earlier and earlier.get("embeddings"))
+    kept = entries_of(earlier and earlier.get("embeddings"))
+    return _save_model(target, "bi_encoder", store.embeddings, kept)
 
 
 def _save_reranker(target: Path, reranker: Any, earlier: dict[str, Any] | None) -> dict[str, Any] | None:
     if reranker is None:
         return None
-    if not isinstance(reranker, CrossEncoderScorer):
+    models = own_models(reranker)
+    if models is None:
         return {"foreign": _kind(reranker)}
-    return _save_model(target, "cross_encoder", reranker, earlier and earlier.get("reranker"))
+    kept = entries_of(earlier and earlier.get("reranker"))
+    return noted(reranker, [_save_model(target, "cross_encoder", model, kept) for model in models])
 
 
 def _commit(target: Path, manifest: dict[str, Any]) -> None:

@@ -534,13 +534,13 @@ def test_a_damaged_manifest(fake: tuple[RerankRetriever, Path], content: bytes) 
     assert snapshot(folder) == before
 
 
-@pytest.mark.parametrize(("key", "value"), [("format", 2), ("format", "1"), ("kind", "a picture")])
+@pytest.mark.parametrize(("key", "value"), [("format", 3), ("format", "1"), ("kind", "a picture")])
 def test_another_format(fake: tuple[RerankRetriever, Path], key: str, value: Any) -> None:
     made, folder = fake
     edit(folder, lambda manifest: manifest.update({key: value}))
     for call in (made.save_local, RerankRetriever.load_local):
         with pytest.raises(
-            FormatError, match="this version reads 'langchain-rerank-retriever bundle' of format 1"
+            FormatError, match="this version reads 'langchain-rerank-retriever bundle' of format 1 or 2"
         ):
             call(folder)
 

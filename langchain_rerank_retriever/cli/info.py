@@ -107,4 +107,7 @@ def _truncation(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def _part(part: dict[str, Any] | None) -> str:
     if part is None:
         return "none"
-    return f"{part['folder']}/" if "folder" in part else f"not in the bundle: {part['foreign']}"
+    if "stages" in part:
+        return ", then ".join(map(_part, part["stages"]))
+    leaves = f", of which {part['top_n']} are left" if "top_n" in part else ""
+    return f"{part['folder']}/{leaves}" if "folder" in part else f"not in the bundle: {part['foreign']}"
