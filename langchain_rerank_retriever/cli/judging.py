@@ -84,6 +84,8 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one parameter an option
     Exits with 1 where the gate fails.
 
     Example: langchain-rerank evaluate my-bundle --beir scifact --save baseline.json
+
+    In a build: langchain-rerank evaluate my-bundle --beir scifact --against baseline.json --fail-below nDCG@10=0.70
     """
     from langchain_rerank_retriever.cli import evaluate as command
 

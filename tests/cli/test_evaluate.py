@@ -1,6 +1,7 @@
 """`evaluate` and `compare`: figures that the library gives as well, files, and exit codes that a build can go by."""
 
 import json
+import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import ir_measures
 import pytest
 
 from langchain_rerank_retriever import RerankRetriever, compare, evaluate
+from langchain_rerank_retriever.errors import MissingExtraError
 from langchain_rerank_retriever.evaluation import (
     attribute,
     judge,
@@ -315,20 +317,36 @@ def test_what_cannot_be_compared(run: Run, saved: list[Path], options: tuple[str
 # ---------------------------------------------------------------- the examples in --help
 
 
-@pytest.mark.parametrize("command", ["evaluate", "compare"])
-def test_the_example_of_help_works(
+@pytest.mark.parametrize(("command", "examples"), [("evaluate", 2), ("compare", 1)])
+def test_the_examples_of_help_work(
     run: Run,
     bundle: Path,
     data: Path,
     saved: list[Path],
     tmp_path: Path,
     command: str,
+    examples: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    printed = " ".join(run(command, "--help").out.replace("│", " ").split())
-    example = printed.split("Example: langchain-rerank ")[1].split(" ╭")[0].split(" Usage")[0]
+    printed = " ".join(run(command, "--help").out.split())
+    found = re.findall(r"(?:Example|In a build): langchain-rerank (.*?) (?=In a build:|[^\w./@=-])", printed)
+    assert len(found) == examples
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my-bundle").symlink_to(bundle)
     (tmp_path / "scifact").symlink_to(data)
-    finished = run(*shlex.split(example))
-    assert (finished.code, finished.err) == (0, "")
+    for example in found:
+        finished = run(*shlex.split(example))
+        assert (finished.code, finished.err) == (0, "")
+
+
+def test_without_matplotlib_the_figures_are_printed_all_the_same(
+    run: Run, saved: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def html_report(*_: object, **__: object) -> None:
+        raise MissingExtraError("matplotlib", "plots")
+
+    monkeypatch.setattr("langchain_rerank_retriever.cli.compare.html_report", html_report)
+    finished = run("compare", *saved, "--html", tmp_path / "report.html")
+    assert finished.code == 2
+    assert "not enough queries to tell" in finished.out
+    assert finished.err.startswith("langchain-rerank: This needs the package 'matplotlib'")
