@@ -14,6 +14,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_rerank_retriever.distributed.job import Runner, ShardsResult, Work, checked_size, run_job
 from langchain_rerank_retriever.distributed.shards import Made
 from langchain_rerank_retriever.distributed.slices import Row, slices_of
+from langchain_rerank_retriever.distributed.unique import check_unique
 from langchain_rerank_retriever.errors import DataError, InvalidArgumentError
 from langchain_rerank_retriever.protocols import Encoder, FloatArray
 from langchain_rerank_retriever.store.model import Model
@@ -52,7 +53,8 @@ def encode_corpus(
         corpus: The path of a Parquet or JSONL file, of a folder of these, or a list of such paths; or a
             `datasets.Dataset`, an `IterableDataset`, or anything else that iterates over dicts or LangChain Documents.
             On a cluster the workers read files by themselves; what is iterated over is written for them into the
-            output folder first, and removed at the end. Ids must be unique: only within a shard that is checked.
+            output folder first, and removed at the end. Ids must be unique; that is checked within each shard when it
+            is made, and over all of them in the end.
         model: A `PooledEmbeddings`, or any LangChain embeddings. A cluster's workers get it pickled: one from a
             folder needs that folder on every node.
         output: A folder, new or from an earlier call. On a cluster, one that all nodes share.
@@ -66,7 +68,8 @@ def encode_corpus(
     Raises:
         ModelMismatchError: The shards that are there are of another model.
         InvalidArgumentError: They are of other rows or settings, or the folder holds something else.
-        DataError: A row cannot be embedded; names the shard and the row in it. Earlier shards stay.
+        DataError: A row cannot be embedded; names the shard and the row in it. Earlier shards stay. Or an id is there
+            twice.
         StorageError: A path cannot be read or written, or another process is at work on the same folder.
         ShardError: The workers of the cluster could not do a shard.
     """
@@ -74,7 +77,9 @@ def encode_corpus(
     if not isinstance(model, Embeddings):
         raise InvalidArgumentError(f"model must be a LangChain Embeddings, got {type(model).__name__}.")
     job = EncodeJob(model, size, id_column, text_column, metadata_default)
-    return run_job(job, slices_of(corpus, size, default=metadata_default), output, cluster)
+    return run_job(
+        job, slices_of(corpus, size, default=metadata_default), output, cluster, check=check_unique
+    )
 
 
 @dataclass(frozen=True)

@@ -75,8 +75,22 @@ class InThisProcess:
                 yield do_slice(work, folder, one)
 
 
-def run_job(job: Job, slices: Iterable[Slice], output: str | Path, runner: Runner | None) -> ShardsResult:
+def run_job(
+    job: Job,
+    slices: Iterable[Slice],
+    output: str | Path,
+    runner: Runner | None,
+    *,
+    check: Callable[[ShardFolder, int, int], None] | None = None,
+) -> ShardsResult:
     """Do what is not done yet.
+
+    Args:
+        job: What is done.
+        slices: Of what.
+        output: The folder of the shards.
+        runner: Who does it; None is this process.
+        check: Called with the folder and the numbers of shards and rows before they are called complete.
 
     Raises:
         RerankError: See `claimed` and `ShardFolder`; whatever the job raises; `ShardError` from a cluster.
@@ -88,6 +102,9 @@ def run_job(job: Job, slices: Iterable[Slice], output: str | Path, runner: Runne
         for header in (runner or InThisProcess()).run(job, folder, _pending(folder, slices, done)):
             done.append(header)
             written += 1
+        rows = sum(header.rows for header in done)
+        if check is not None:
+            check(folder, len(done), rows)
         folder.finish(done)
     counts: Counter[str] = Counter()
     for header in done:
@@ -95,7 +112,7 @@ def run_job(job: Job, slices: Iterable[Slice], output: str | Path, runner: Runne
     return ShardsResult(
         folder.path,
         len(done),
-        sum(header.rows for header in done),
+        rows,
         sum(header.made_of for header in done),
         written,
         dict(counts),

@@ -170,6 +170,29 @@ def test_ids_columns_and_metadata_as_they_come(tmp_path: Path, hash_embeddings: 
     assert found["8"][:2] == ("", {})
 
 
+@pytest.mark.parametrize("at_once", [5, 1000])
+def test_an_id_in_two_shards_is_refused(
+    tmp_path: Path, hash_embeddings: HashEmbeddings, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr("langchain_rerank_retriever.distributed.unique.AT_ONCE", at_once)
+    rows = [*corpus(35), {"id": "d13", "text": "another one"}]
+    with pytest.raises(DataError, match="The id 'd13' is in shard 1 and in shard 3"):
+        encode_corpus(rows, hash_embeddings, tmp_path / "twice", rows_per_shard=10)
+    with pytest.raises(FormatError, match="not complete"):
+        next(encoded_shards(tmp_path / "twice"))
+    assert encode_corpus(corpus(35), hash_embeddings, tmp_path / "once", rows_per_shard=10).rows == 35
+
+
+def test_ids_of_the_same_hash_are_not_taken_for_the_same(
+    tmp_path: Path, hash_embeddings: HashEmbeddings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "langchain_rerank_retriever.distributed.unique._hashes",
+        lambda ids: np.array([len(key) for key in ids]),
+    )
+    assert encode_corpus(corpus(35), hash_embeddings, tmp_path, rows_per_shard=10).rows == 35
+
+
 def test_a_vector_that_is_no_vector_is_refused(tmp_path: Path) -> None:
     class Broken(HashEmbeddings):
         def embed_documents(self, texts: Any) -> list[list[float]]:
