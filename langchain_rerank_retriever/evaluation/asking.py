@@ -10,7 +10,7 @@ from itertools import islice
 from textwrap import shorten
 from typing import Any, Literal
 
-from langchain_rerank_retriever.errors import InvalidArgumentError, RerankError, RetrieverError
+from langchain_rerank_retriever.errors import DataError, InvalidArgumentError, RetrieverError
 from langchain_rerank_retriever.evaluation.asker import Answer, Asker, Key
 
 Run = Literal["sequential", "async", "batch"]
@@ -129,8 +129,8 @@ def _ask_batch(asker: Asker, queries: Mapping[str, str], record: Record) -> None
                 if isinstance(said, Exception):
                     raise said
             record(query_id, asker.answer(query_id, said, share, stages=False))
-        except RerankError as error:  # after all that was answered is recorded
-            errors.append(error)
+        except (DataError, InvalidArgumentError, RetrieverError) as error:
+            errors.append(error)  # raised when all that was answered is recorded
     if errors:
         raise errors[0]
 

@@ -78,11 +78,16 @@ class Explaining(BaseRetriever):
         raise AssertionError("explain() says more")
 
 
-def test_a_vector_store_retriever(hash_embeddings: Any) -> None:
+@pytest.mark.parametrize("run", RUNS)
+def test_a_vector_store_retriever(hash_embeddings: Any, run: Any) -> None:
     store = InMemoryVectorStore(hash_embeddings)
     store.add_documents([Document(id=name, page_content=text) for name, text in TEXTS.items()])
     result = evaluate(
-        store.as_retriever(search_kwargs={"k": 4}), QUERIES, QRELS, measures=["nDCG@4", "RR@4", "R@4"]
+        store.as_retriever(search_kwargs={"k": 4}),
+        QUERIES,
+        QRELS,
+        measures=["nDCG@4", "RR@4", "R@4"],
+        run=run,
     )
     assert result["RR@4"] == result["R@4"] == 1.0
     assert result.name == "VectorStoreRetriever"

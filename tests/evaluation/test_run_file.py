@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -222,18 +223,21 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
         ask(Counting(), tmp_path / "file" / "run.jsonl")
 
 
-def test_a_full_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(file: object, data: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    with opened_run_file(path, **OF) as file:
-        file.append("q0", Answer(("a",), {"total": 0.1}, None))
-        monkeypatch.setattr("langchain_rerank_retriever.evaluation.run_file._write_line", full)
-        with pytest.raises(StorageError, match=r"base.jsonl cannot be used: .*No space left"):
-            file.append("q1", Answer(("a",), {"total": 0.1}, None))
-    monkeypatch.undo()
-    with opened_run_file(path, **OF) as file:
-        assert set(file.answers) == {"q0"}
+@pytest.mark.parametrize("run", ["sequential", "async", "batch"])
+def test_a_disk_that_takes_half_a_line(path: Path, run: str) -> None:
+    ask(Counting(), path, run=run, concurrency=3, qrels={"q0": {"a": 1}})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    line = len(path.read_bytes().splitlines()[-1])
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 3 * line // 2, hard))
+    try:
+        with pytest.raises(StorageError, match=r"base.jsonl cannot be used: .*(only a part|File too large)"):
+            ask(Counting(), path, run=run, concurrency=3)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not path.read_bytes().endswith(b"\n")
+    counting = Counting()
+    assert ask(counting, path, run=run, concurrency=3)["RR@2"] == 0.5
+    assert 0 < len(counting.asked) < len(QUERIES)
 
 
 SLOW = """
