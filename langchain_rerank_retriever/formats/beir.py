@@ -17,7 +17,7 @@ from langchain_core.documents import Document
 
 from langchain_rerank_retriever.errors import DataError, StorageError
 from langchain_rerank_retriever.files import is_missing_or_empty, move_into_place, scratch_folder, writing
-from langchain_rerank_retriever.formats.fields import add_judgement, check_ids
+from langchain_rerank_retriever.formats.fields import add_judgement, check_ids, judgements_of
 from langchain_rerank_retriever.formats.reading import json_lines, readable, text_lines
 
 CORPUS, QUERIES, QRELS = "corpus.jsonl", "queries.jsonl", "qrels"
@@ -147,11 +147,7 @@ def write_beir(
         _write_json_lines(scratch / QUERIES, ({"_id": key, "text": text} for key, text in queries.items()))
         (scratch / QRELS).mkdir()
         for split, judgements in qrels.items():
-            lines = [
-                f"{query_id}\t{document_id}\t{relevance}"
-                for query_id, judged in judgements.items()
-                for document_id, relevance in judged.items()
-            ]
+            lines = ["\t".join(map(str, judgement)) for judgement in judgements_of(judgements)]
             text = "\n".join([HEADER, *lines, ""])
             (scratch / QRELS / f"{split}.tsv").write_text(text, encoding="utf-8", newline="\n")
         move_into_place(scratch, target)

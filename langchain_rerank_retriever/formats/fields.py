@@ -2,7 +2,8 @@
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from langchain_rerank_retriever.errors import DataError
 
@@ -51,7 +52,19 @@ def add_judgement(
         )
 
 
-def check_ids(identifiers: Iterable[str], what: str, unfit: re.Pattern[str], reason: str) -> None:
+def judgements_of(qrels: Mapping[str, Mapping[str, float]]) -> Iterator[tuple[str, str, int]]:
+    """Yield query id, document id and relevance of what is to be written.
+
+    Raises:
+        DataError: If a relevance is no whole number, which could not be read back.
+    """
+    for query_id, judged in qrels.items():
+        for document_id, relevance in judged.items():
+            place = f"query {query_id!r}, document {document_id!r}"
+            yield query_id, document_id, whole(place, "relevance", str(relevance))
+
+
+def check_ids(identifiers: Iterable[Any], what: str, unfit: re.Pattern[str], reason: str) -> None:
     """Refuse ids that would not come back from a file.
 
     Args:
@@ -65,7 +78,9 @@ def check_ids(identifiers: Iterable[str], what: str, unfit: re.Pattern[str], rea
     """
     for identifier in identifiers:
         # Readers take a byte-order mark at the beginning of a file for no part of its first field.
-        if not identifier or unfit.search(identifier) or identifier.startswith("\ufeff"):
+        if not isinstance(identifier, str) or not identifier:
+            raise DataError(f"A {what} id must be a non-empty string, got {identifier!r}.")
+        if unfit.search(identifier) or identifier.startswith("\ufeff"):
             raise DataError(
                 f"The {what} id {identifier!r} cannot be written to {reason}. Rename it everywhere, or keep the "
                 "evaluation as JSON, which holds any id."

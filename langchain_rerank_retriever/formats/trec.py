@@ -12,7 +12,7 @@ from pathlib import Path
 
 from langchain_rerank_retriever.errors import DataError
 from langchain_rerank_retriever.files import written_whole
-from langchain_rerank_retriever.formats.fields import add_judgement, check_ids, number, whole
+from langchain_rerank_retriever.formats.fields import add_judgement, check_ids, judgements_of, number, whole
 from langchain_rerank_retriever.formats.reading import readable, text_lines
 
 #: What separates fields for programs written in C. Other blanks of Unicode may be part of an id that is read; none
@@ -106,16 +106,15 @@ def write_qrels(path: str | Path, qrels: Mapping[str, Mapping[str, int]]) -> Non
     A query without a judgement has no line.
 
     Raises:
-        DataError: If an id has a blank in it; nothing is written.
+        DataError: If an id has a blank in it, or a relevance is no whole number; nothing is written.
         StorageError: If the file cannot be written.
     """
     for query_id, judged in qrels.items():
         check_ids([query_id], "query", _ANY_BLANK, _NO_BLANKS)
         check_ids(judged, "document", _ANY_BLANK, _NO_BLANKS)
+    lines = [f"{query} 0 {document} {relevance}\n" for query, document, relevance in judgements_of(qrels)]
     with written_whole(Path(path)) as file:
-        for query_id, judged in qrels.items():
-            for document_id, relevance in judged.items():
-                file.write(f"{query_id} 0 {document_id} {relevance}\n")
+        file.writelines(lines)
 
 
 def _fields(path: Path, count: int, expected: str) -> Iterator[tuple[str, list[str]]]:

@@ -167,6 +167,7 @@ def test_what_is_not_there(tmp_path: Path) -> None:
         ([Document(id="a", page_content="x", metadata={"n": Path()})], {}, "'a' cannot be written as JSON"),
         ([Document(id="a", page_content="\ud800")], {}, "lone surrogate"),
         ([], {"a\tb": {"x": 1}}, r"query id 'a\\tb' cannot be written to a BEIR folder"),
+        ([], {"a": {"x": 0.5}}, "query 'a', document 'x': the relevance must be a whole number"),
         ([], {"a": {'"x"': 1}}, "document id '\"x\"' cannot be written to a BEIR folder"),
     ],
 )

@@ -137,7 +137,7 @@ def test_judgements_as_others_write_them(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["a b", "a\tb", "a\n", " a", "a\xa0b", "a\u3000b", "a\u2028b", "a\x1cb", "", "\ufeffa"]
+    "name", ["a b", "a\tb", "a\n", " a", "a\xa0b", "a\u3000b", "a\u2028b", "a\x1cb", "\ufeffa"]
 )
 def test_ids_that_would_not_come_back_are_refused(path: Path, name: str) -> None:
     path.write_text("as it was")
@@ -159,6 +159,21 @@ def test_rankings_that_cannot_be_written(path: Path) -> None:
         write_run(path, {"q": ["a", "a"]})
     with pytest.raises(DataError, match="lone surrogate"):
         write_run(path, {"q": ["a\ud800"]})
+    for name in ("", 7, None):
+        with pytest.raises(DataError, match="A document id must be a non-empty string, got"):
+            write_run(path, {"q": [name]})
+
+
+def test_judgements_that_cannot_be_written(path: Path) -> None:
+    path.write_text("as it was")
+    for wrong in (0.5, True, None, "high"):
+        with pytest.raises(
+            DataError, match=r"query 'q', document 'b': the relevance must be a .* number, got"
+        ):
+            write_qrels(path, {"q": {"a": 1, "b": wrong}})
+    assert path.read_text() == "as it was"
+    write_qrels(path, {"q": {"a": 2.0}})
+    assert path.read_text() == "q 0 a 2\n"
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
