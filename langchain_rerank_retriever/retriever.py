@@ -43,8 +43,8 @@ class RerankRetriever(AssembledRetriever):
             document.page_content, document.metadata["relevance_score"]
 
     Args:
-        recall: A `FaissStore`, any `VectorStore`, any `BaseRetriever`, or a list of those, asked side by side and fused
-            by reciprocal rank; where one of them fails, the query fails. A foreign source is believed in its order
+        recall: A `FaissStore`, any `VectorStore`, any `BaseRetriever`, or a list of those, fused by
+            reciprocal rank; where one of them fails, the query fails. A foreign source is believed in its order
             alone: `recall_score` is its own number, of which it is not known whether higher is better. Arguments of a
             foreign store that hold for every query go into `store.as_retriever(search_kwargs={...})`. It must have been
             filled with the embeddings that it is asked with; only a `FaissStore` checks that.

@@ -1,9 +1,8 @@
 """Recall in several ways at once, fused by reciprocal rank: from several sources, or with several queries."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, ClassVar
 
 from langchain_core.runnables.config import ContextThreadPoolExecutor
@@ -16,6 +15,7 @@ from langchain_rerank_retriever.recall.candidate import (
     document_key,
 )
 from langchain_rerank_retriever.recall.fusion import reciprocal_rank_scores
+from langchain_rerank_retriever.recall.store import StoreRecall
 
 #: Searches of one query that run side by side at most: more than users have stores, few enough threads for a batch.
 _AT_ONCE = 8
@@ -34,8 +34,8 @@ class FusedRecall:
         return frozenset.intersection(*(source.stage_scores for source in self.sources))
 
     def recall(self, request: RecallRequest) -> list[Candidate]:
-        """Ask the sources side by side and fuse."""
-        return _fuse(_side_by_side([partial(one.recall, request) for one in self.sources]), request.fetch_k)
+        """Ask the sources, those that wait for servers side by side, and fuse."""
+        return _fuse(_side_by_side([(one, request) for one in self.sources]), request.fetch_k)
 
     async def arecall(self, request: RecallRequest) -> list[Candidate]:
         """Ask all sources at once and fuse."""
@@ -71,8 +71,8 @@ class ManyQueriesRecall:
         return self.source.stage_scores
 
     def recall(self, request: RecallRequest) -> list[Candidate]:
-        """Recall with all queries side by side, fuse, and score for the query itself what only others found."""
-        lists = _side_by_side([partial(self.source.recall, one) for one in self._requests(request)])
+        """Recall with all queries, fuse, and score for the query itself what only others found."""
+        lists = _side_by_side([(self.source, one) for one in self._requests(request)])
         return self._for_query(request, lists)
 
     async def arecall(self, request: RecallRequest) -> list[Candidate]:
@@ -125,12 +125,30 @@ def _filled(candidate: Candidate, scores: dict[StageScore, dict[str, float]]) ->
     return replace(candidate, **lacking)
 
 
-def _side_by_side(searches: Sequence[Callable[[], list[Candidate]]]) -> list[list[Candidate]]:
-    """Run searches in threads, since most of their time is waiting: for servers, models, or FAISS."""
-    if len(searches) == 1:
-        return [searches[0]()]
-    with ContextThreadPoolExecutor(max_workers=min(len(searches), _AT_ONCE)) as executor:
-        return list(executor.map(lambda search: search(), searches))
+def _side_by_side(searches: Sequence[tuple[RecallSource, RecallRequest]]) -> list[list[Candidate]]:
+    """Search foreign sources in threads, since most of their time is waiting for a server, and our own meanwhile here.
+
+    Our own need the processor, and threads that share it would only be in each other's way.
+    """
+    own = [place for place, (source, _) in enumerate(searches) if _is_own(source)]
+    waiting = [place for place in range(len(searches)) if place not in own]
+    if len(searches) == 1 or not waiting:
+        return [source.recall(request) for source, request in searches]
+    with ContextThreadPoolExecutor(max_workers=min(len(waiting), _AT_ONCE)) as executor:
+        answers = {place: executor.submit(_recall, *searches[place]) for place in waiting}
+        found = {place: _recall(*searches[place]) for place in own}
+    found |= {place: answer.result() for place, answer in answers.items()}
+    return [found[place] for place in range(len(searches))]
+
+
+def _recall(source: RecallSource, request: RecallRequest) -> list[Candidate]:
+    return source.recall(request)
+
+
+def _is_own(source: RecallSource) -> bool:
+    if isinstance(source, FusedRecall):
+        return all(_is_own(one) for one in source.sources)
+    return isinstance(source.source if isinstance(source, ManyQueriesRecall) else source, StoreRecall)
 
 
 async def _all(searches: Sequence[Coroutine[Any, Any, list[Candidate]]]) -> list[list[Candidate]]:

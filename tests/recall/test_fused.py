@@ -94,6 +94,26 @@ def test_sources_are_asked_side_by_side() -> None:
     assert seen == ["caller"] * 9  # what tracers keep there goes along
 
 
+def test_our_own_are_asked_meanwhile_in_the_callers_thread(
+    store: FaissStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    barrier, seen = threading.Barrier(2, timeout=20), list[str]()
+    remote = Meeting(barrier=barrier, names="ab", seen=seen)
+    threads = []
+    search = store.similarity_search_with_score_by_vector
+
+    def meet(*args: Any, **kwargs: Any) -> Any:
+        threads.append(threading.current_thread())
+        if len(threads) == 1:
+            barrier.wait()  # the foreign one is being asked at this moment
+        return search(*args, **kwargs)
+
+    monkeypatch.setattr(store, "similarity_search_with_score_by_vector", meet)
+    assert {"a", "b"} <= set(ids(source_of([remote, store]).recall(request(fetch_k=9))))
+    with_queries(source_of([store, store]), "word1", ["word2"]).recall(request(query="word1"))
+    assert threads == [threading.current_thread()] * 5
+
+
 def test_more_sources_than_threads() -> None:
     many = [PlainStore(named(f"n{number}")) for number in range(30)]
     assert len(recalled(source_of(many), request(fetch_k=50))) == 30

@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import rankdata
 
 from langchain_rerank_retriever.recall.fusion import (
+    RRF_CONSTANT,
     as_it_is,
     best_first,
     reciprocal_rank_scores,
@@ -27,6 +28,16 @@ def test_reciprocal_ranks_by_hand() -> None:
     scores = reciprocal_rank_scores([["a", "b", "c"], ["c", "a"]])
     assert scores == pytest.approx({"a": 1 / 61 + 1 / 62, "b": 1 / 62, "c": 1 / 63 + 1 / 61})
     assert list(scores) == ["a", "b", "c"]
+
+
+def test_reciprocal_ranks_are_those_of_the_paper() -> None:
+    """Cormack, Clarke and Buettcher 2009: the sum of 1 / (k + r(d)), k = 60, r from 1; as decimal numbers by hand."""
+    assert RRF_CONSTANT == 60
+    scores = reciprocal_rank_scores([["a", "b", "c", "d"], ["b", "d", "a"], ["d"]])
+    # 1/61 = 0.0163934426, 1/62 = 0.0161290323, 1/63 = 0.0158730159, 1/64 = 0.0156250000
+    by_hand = {"a": 0.0322664585, "b": 0.0325224749, "c": 0.0158730159, "d": 0.0481474749}
+    assert scores == pytest.approx(by_hand, abs=1e-10)
+    assert sorted(scores, key=lambda key: -scores[key]) == ["d", "b", "a", "c"]
 
 
 def test_reciprocal_ranks_of_nothing() -> None:

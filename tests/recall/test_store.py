@@ -3,14 +3,17 @@
 import math
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from langchain_core.documents import Document
 
-from langchain_rerank_retriever import FaissStore
+from langchain_rerank_retriever import FaissStore, RerankRetriever
 from langchain_rerank_retriever.errors import InvalidArgumentError
 from langchain_rerank_retriever.recall import Candidate, RecallRequest, source_of
+from langchain_rerank_retriever.recall.store import _fused
 from tests.conftest import HashEmbeddings
 
 WORDS = [f"word{number}" for number in range(40)]
@@ -213,3 +216,24 @@ def test_a_document_deleted_in_the_middle_is_left_out(
         monkeypatch.setattr(changing, "lexical_scores", delete_first)
         asked = request(query="a", stage_scores=frozenset({"lexical"}))
         assert set(ids(source_of(changing).recall(asked))) == {"1", "3"}
+
+
+def test_a_retriever_is_made_for_a_language_and_stays_so(embeddings: HashEmbeddings, tmp_path: Path) -> None:
+    documents = [Document(id="a", page_content="Die Häuser"), Document(id="b", page_content="Der Baum")]
+    made = RerankRetriever.from_documents(documents, embeddings=embeddings, lexical="german")
+    made.save_local(tmp_path)
+    opened = RerankRetriever.load_local(tmp_path, embeddings=embeddings)
+    texts = [one.page_content for one in documents]
+    others = RerankRetriever.from_texts(texts, ids=["a", "b"], embeddings=embeddings, lexical="german")
+    for retriever in (made, opened, others):
+        assert retriever.recall.settings["lexical"] == "german"
+        assert [one.id for one in retriever.invoke("Haus", recall_mode="lexical")] == ["a"]
+        retriever.recall.close()
+
+
+def test_lists_are_fused_by_the_ranks_of_the_paper(embeddings: HashEmbeddings) -> None:
+    """Three documents by hand: dense ranks 1, 2, 3, BM25 ranks 2, -, 1."""
+    scores = {"dense": {"a": 0.9, "b": 0.8, "c": 0.1}, "lexical": {"a": 1.5, "b": 0.0, "c": 4.0}}
+    fused = _fused(request(), list("abc"), scores["dense"], scores["lexical"])
+    assert fused == pytest.approx({"a": 1 / 61 + 1 / 62, "b": 1 / 62, "c": 1 / 63 + 1 / 61}, rel=1e-12)
+    assert sorted(fused, key=lambda key: -fused[key]) == ["a", "c", "b"]
