@@ -128,6 +128,11 @@ class QueryTrace:
         ]
         return Truncation(sum(known), len(known)) if known else None
 
+    @property
+    def reranked(self) -> bool:
+        """Whether anything but recall took part in the order."""
+        return any(one.rerank_score is not None or one.rank != one.recall_rank for one in self.candidates)
+
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON types; the candidates as one list a column, which is a third of the size."""
         return {

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from langchain_core.cross_encoders import BaseCrossEncoder
@@ -105,16 +105,21 @@ def test_time_falls_with_the_pairs_that_are_scored() -> None:
         (8, pytest.approx(230)),
         (10, pytest.approx(230)),
     ]
-    by_compressor = evaluated({"q": trace([candidate("a"), candidate("b")])}, {"q": {"a": 1}})
+    swapped = trace([candidate("a", recall_rank=2), candidate("b", recall_rank=1)])
+    by_compressor = evaluated({"q": swapped}, {"q": {"a": 1}})
     assert [point.milliseconds for point in depth_curve(by_compressor).points] == pytest.approx([10, 60, 110])
     in_batches = replace(run, seconds={"total": run.seconds["total"]})
     assert {point.milliseconds for point in depth_curve(in_batches).points} == {None}
 
 
-def test_the_median_of_the_times() -> None:
-    answers = {f"q{number}": trace([candidate("a")], total=0.1 * number, rerank=0.0) for number in (1, 2, 9)}
+def test_a_run_without_re_ranking_is_one_point() -> None:
+    answers = {
+        f"q{number}": trace([candidate("a")], total=0.1 * number, rerank=0.001) for number in (1, 2, 9)
+    }
     run = evaluated(answers, {one: {"a": 1} for one in answers})
-    assert depth_curve(run).points[-1].milliseconds == pytest.approx(200)
+    (point,) = depth_curve(run).points
+    assert (point.depth, point.value) == (0, 1.0)
+    assert point.milliseconds == pytest.approx(200)  # the median
 
 
 def test_a_curve_needs_traces() -> None:
@@ -131,6 +136,7 @@ def test_a_curve_needs_traces() -> None:
 probabilities = arrays(np.float64, st.integers(2, 200), elements=st.floats(0, 1, width=32))
 
 
+@settings(deadline=None)
 @given(probability=probabilities, bins=st.integers(1, 20), seed=st.integers(0, 2**32 - 1))
 def test_bins_are_those_of_scikit_learn(probability: np.ndarray, bins: int, seed: int) -> None:
     relevant = (np.random.default_rng(seed).random(probability.size) < probability).astype(float)
@@ -143,6 +149,7 @@ def test_bins_are_those_of_scikit_learn(probability: np.ndarray, bins: int, seed
     assert all(one.interval[0] - 1e-12 <= one.share <= one.interval[1] + 1e-12 for one in mine.bins)
 
 
+@settings(deadline=None)
 @given(probability=probabilities, seed=st.integers(0, 2**32 - 1))
 def test_the_error_is_the_one_that_tuning_reports(probability: np.ndarray, seed: int) -> None:
     relevant = (np.random.default_rng(seed).random(probability.size) < 0.5).astype(float)
@@ -154,6 +161,7 @@ def test_the_error_is_the_one_that_tuning_reports(probability: np.ndarray, seed:
 def test_bins_hold_equally_many() -> None:
     mine = reliability_of(np.linspace(0, 1, 100) ** 3, np.zeros(100))
     assert [one.count for one in mine.bins] == [10] * 10
+    assert len(reliability_of(np.linspace(0, 1, 5000), np.zeros(5000)).bins) == 25
     tied = reliability_of(np.array([0.5] * 90 + [0.9] * 10), np.zeros(100))
     assert [one.count for one in tied.bins] == [90, 10]
 

@@ -109,7 +109,7 @@ def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
         plot_similarities([1.0], [0.0])
 
 
-def texts_of(figure: Figure) -> list[str]:
+def texts_of(figure: Any) -> list[str]:
     from matplotlib.text import Text
 
     return [one.get_text() for one in figure.findobj(Text) if one.get_text()]
@@ -155,6 +155,27 @@ def test_curves_go_through_their_points(systems: Any) -> None:
         [point.milliseconds, point.value] for point in curves[1].points
     ]
     assert axes.lines[2].get_xydata().tolist() == [[pytest.approx(220), systems[1]["nDCG@10"]]]
+
+
+def test_a_system_has_one_colour_in_all_pictures(systems: Any) -> None:
+    names = ["tuned", "base"]
+    curves = [depth_curve(one) for one in systems]
+    for figure in (plot_depth(curves, systems=names), plot_latency(curves[:1], systems[1:], systems=names)):
+        assert [line.get_color() for line in figure.axes[0].lines] == [LIGHT.series[1], LIGHT.series[0]]
+    _, line = plot_reliability([reliability(systems[0])], systems=names).axes[0].lines
+    assert line.get_color() == LIGHT.series[1]
+
+
+def test_depths_are_written_beside_their_points_but_not_over_each_other(systems: Any) -> None:
+    figure = plot_latency([depth_curve(one) for one in (systems[0], replace(systems[0], name="same"))])
+    assert [text for text in texts_of(figure.axes[0]) if text in {"0", "1", "2", "3"}] == ["3", "2", "1", "0"]
+
+
+def test_what_is_not_re_ranked_is_a_level_line(systems: Any) -> None:
+    plain = evaluated({"q": trace([candidate("wanted")])}, {"q": {"wanted": 1}}, name="plain")
+    figure = plot_depth([depth_curve(systems[0]), depth_curve(plain)])
+    assert list(figure.axes[0].lines[1].get_ydata()) == [1.0, 1.0]
+    assert "plain (not re-ranked)" in texts_of(figure)
 
 
 def test_curves_without_times_are_left_out(systems: Any) -> None:

@@ -50,7 +50,7 @@ def evidence_of(evaluation: Evaluation, measure: str, not_recalled: int) -> Evid
         deeper_half=len(deeper),
         not_recalled=not_recalled,
         lexical=any(one.lexical_score is not None for _, one in candidates),
-        reranked=any(one.rerank_score is not None or one.rank != one.recall_rank for _, one in candidates),
+        reranked=any(trace.reranked for trace in evaluation.traces.values()),
         recall_order=_recall_order(evaluation, measure),
     )
 

@@ -70,7 +70,7 @@ class Attribution:
     def table(self) -> list[list[str]]:
         """Rows of text, the header first: each fate with its documents and what it costs."""
         header = ["relevant documents", "count", "share", *(f"{split.measure} lost" for split in self.splits)]
-        rows = [["among the first " + str(self.k), *_share(self.found, self.relevant)]]
+        rows = [[f"among the first {self.k} (lost by their order)", *_share(self.found, self.relevant)]]
         rows[0] += [f"{split.lost['order']:.4f}" for split in self.splits]
         for fate, count in self.counts.items():
             costs = [f"{split.lost[fate]:.4f}" for split in self.splits]

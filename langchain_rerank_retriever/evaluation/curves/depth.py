@@ -40,7 +40,7 @@ class DepthCurve:
     Attributes:
         name: The system's.
         measure: Canonical name.
-        points: By rising depth; the last is the run as it was.
+        points: By rising depth; the last is the run as it was. One of depth 0 where nothing was re-ranked.
     """
 
     name: str
@@ -96,7 +96,7 @@ def depth_curve(
 
 
 def _depths(traces: Iterable[QueryTrace], asked: Iterable[Any] | None) -> list[int]:
-    full = max((one.recall_rank for trace in traces for one in trace.candidates), default=0)
+    full = max((one.recall_rank for trace in traces if trace.reranked for one in trace.candidates), default=0)
     steps: tuple[Any, ...] = _LADDER if asked is None else tuple(asked)
     if wrong := [step for step in steps if isinstance(step, bool) or not isinstance(step, int) or step < 0]:
         raise InvalidArgumentError(f"depths must be whole numbers of at least 0, got {wrong[0]!r}.")
@@ -128,8 +128,9 @@ def _milliseconds(evaluation: Evaluation, depth: int) -> float | None:
 
 
 def _share(trace: QueryTrace | None, depth: int) -> float:
-    """Tell which share of what was scored is within a depth."""
-    candidates = () if trace is None else trace.candidates
+    """Tell which share of what was re-ranked is within a depth; all of it where nothing was."""
+    if trace is None or not trace.reranked:
+        return 1.0
     # A compressor may give no scores; then every candidate counts.
-    scored = [one for one in candidates if one.rerank_score is not None] or candidates
-    return sum(one.recall_rank <= depth for one in scored) / len(scored) if scored else 1.0
+    scored = [one for one in trace.candidates if one.rerank_score is not None] or trace.candidates
+    return sum(one.recall_rank <= depth for one in scored) / len(scored)

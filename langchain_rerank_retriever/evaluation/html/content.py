@@ -82,13 +82,13 @@ def latency_table(evaluations: Sequence[Evaluation]) -> Table:
         [
             one.name,
             stage,
-            *(number(values[name], 1) if name in values else "" for name in percentiles),
             one.asked,
+            *(number(values[name], 1) if name in values else "" for name in percentiles),
         ]
         for one in evaluations
         for stage, values in one.latency_ms.items()
     ]
-    return [["system", "stage", *percentiles, "asked"], *rows]
+    return [["system", "stage", "asked", *percentiles], *rows]
 
 
 def count_table(evaluations: Sequence[Evaluation]) -> Table:

@@ -21,6 +21,7 @@ from langchain_rerank_retriever.evaluation.html.content import (
 from langchain_rerank_retriever.evaluation.html.pictures import PagePicture, page_picture
 from langchain_rerank_retriever.evaluation.html.words import number, p_value, sentence, signed, visible
 from langchain_rerank_retriever.evaluation.judgements import some
+from langchain_rerank_retriever.evaluation.measures import parse_measure
 from langchain_rerank_retriever.evaluation.plots.curves import plot_depth, plot_latency, plot_reliability
 from langchain_rerank_retriever.evaluation.plots.systems import plot_attribution, plot_means
 from langchain_rerank_retriever.evaluation.result import Evaluation
@@ -66,7 +67,7 @@ def html_report(
         [attribute(one) for one in systems if _has_relevant(one)] if attributions is None else attributions
     )
     _check_names(systems, compared, found)
-    main = next(iter(systems[0].means)) if measure is None else measure
+    main = _main_measure(systems[0], measure)
     page: str = _template().render(
         title=title,
         systems=systems,
@@ -83,6 +84,15 @@ def html_report(
         with written_whole(Path(path)) as file:
             file.write(page)
     return page
+
+
+def _main_measure(evaluation: Evaluation, measure: str | None) -> str:
+    if measure is None:
+        return next(iter(evaluation.means))
+    name = str(parse_measure(measure))
+    if name not in evaluation.means:
+        raise InvalidArgumentError(f"Measure {measure!r} is none of {', '.join(evaluation.means)}.")
+    return name
 
 
 def _has_relevant(evaluation: Evaluation) -> bool:
@@ -109,6 +119,7 @@ def _pictures(
     by_stage = {curve.name for curve in clocked}
     others = [one for one in systems if one.name not in by_stage and "total" in one.latency_ms]
     probable = [reliability(one) for one in systems if has_probabilities(one)]
+    names = [one.name for one in systems]
     drawn = {
         "means": (
             partial(plot_means, systems),
@@ -121,17 +132,17 @@ def _pictures(
             any(one.lost for one in attributions),
         ),
         "depth": (
-            partial(plot_depth, curves),
+            partial(plot_depth, curves, systems=names),
             f"{measure} by the number of candidates re-ranked.",
             bool(curves),
         ),
         "latency": (
-            partial(plot_latency, clocked, others),
+            partial(plot_latency, clocked, others, systems=names),
             f"{measure} by milliseconds a query.",
             bool(clocked or others),
         ),
         "reliability": (
-            partial(plot_reliability, probable),
+            partial(plot_reliability, probable, systems=names),
             "Share that is relevant by probability; a true probability lies on the diagonal.",
             bool(probable),
         ),

@@ -31,9 +31,9 @@ def number(value: float, digits: int = 4) -> str:
     return f"{value:.{digits}f}"
 
 
-def signed(value: float) -> str:
+def signed(value: float, digits: int = 4) -> str:
     """Write a difference."""
-    return f"{value:+.4f}"
+    return f"{value:+.{digits}f}"
 
 
 def p_value(value: float) -> str:
@@ -47,5 +47,5 @@ def sentence(row: ComparedSystem, baseline: ComparedSystem) -> str:
     return (
         f"{row.system} against {baseline.system}, by {row.measure}: "
         f"{row.verdict} ({number(row.mean, 3)} against {number(baseline.mean, 3)}; difference "
-        f"{signed(row.difference)}, 95 % interval {signed(low)} to {signed(high)}, p {p_value(row.p_holm)})."
+        f"{signed(row.difference, 3)}, 95 % interval {signed(low, 3)} to {signed(high, 3)}, p {p_value(row.p_holm)})."
     )

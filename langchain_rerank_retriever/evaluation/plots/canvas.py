@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from langchain_rerank_retriever.errors import MissingExtraError
@@ -86,10 +85,18 @@ def dress(
         spine.set_color(theme.quiet)
 
 
-def looks(theme: Theme, names: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-    """Give each system its label, colour and marker."""
-    for name, colour, marker in zip(names, cycle(theme.series), cycle(_MARKERS)):
-        yield label(name), colour, marker
+def looks(theme: Theme, names: Sequence[str], systems: Sequence[str] = ()) -> Iterator[tuple[str, str, str]]:
+    """Give each system its label, colour and marker.
+
+    Args:
+        theme: Colours.
+        names: Of what is drawn.
+        systems: Names in the order in which colours are given; those that it lacks follow.
+    """
+    order = list(dict.fromkeys([*systems, *names]))
+    for name in names:
+        place = order.index(name)
+        yield label(name), theme.series[place % len(theme.series)], _MARKERS[place % len(_MARKERS)]
 
 
 def legend(

@@ -19,14 +19,21 @@ from langchain_rerank_retriever.evaluation.plots.labels import label
 from langchain_rerank_retriever.evaluation.result import Evaluation
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+#: Room that a depth takes beside its point, in pixels.
+_REMARK_WIDTH, _REMARK_HEIGHT = 22, 12
 
-def plot_depth(curves: Sequence[DepthCurve], *, theme: Theme = LIGHT) -> "Figure":
+
+def plot_depth(
+    curves: Sequence[DepthCurve], *, systems: Sequence[str] = (), theme: Theme = LIGHT
+) -> "Figure":
     """Draw quality against the number of candidates that are re-ranked, with the 95 % interval of the mean.
 
     Args:
-        curves: At least one, all of the same measure.
+        curves: At least one, all of the same measure. Where nothing was re-ranked, a level line.
+        systems: Names in the order in which colours are given, so that a system has the same in every picture.
         theme: Colours.
 
     Raises:
@@ -38,23 +45,33 @@ def plot_depth(curves: Sequence[DepthCurve], *, theme: Theme = LIGHT) -> "Figure
     axes = figure.subplots()
     dress(axes, theme, x="candidates re-ranked (0: the order of recall)", y=label(measure))
     handles, names = [], []
-    for curve, (name, colour, marker) in zip(curves, looks(theme, [one.name for one in curves])):
+    for curve, (name, colour, marker) in zip(curves, looks(theme, [one.name for one in curves], systems)):
+        first, *more = curve.points
+        if not more:
+            handles.append(axes.axhline(first.value, color=colour, linewidth=1.8, linestyle="--"))
+            names.append(f"{name} (not re-ranked)")
+            continue
         depths = [point.depth for point in curve.points]
         low, high = zip(*(point.interval for point in curve.points), strict=True)
         axes.fill_between(depths, low, high, color=colour, alpha=0.13, linewidth=0)
         values = [point.value for point in curve.points]
         handles += axes.plot(depths, values, color=colour, marker=marker, markersize=5, linewidth=1.8)
         names.append(name)
-    deepest = max(curves, key=lambda curve: curve.points[-1].depth).points
+    # Linear to 1, so that 0 has a place, then logarithmic.
     axes.set_xscale("symlog", linthresh=1, linscale=0.4)
-    axes.set_xticks([point.depth for point in deepest], labels=[str(point.depth) for point in deepest])
+    ticks = sorted({point.depth for point in max(curves, key=lambda curve: len(curve.points)).points})
+    axes.set_xticks(ticks, labels=[str(depth) for depth in ticks])
     axes.set_xticks([], minor=True)
     legend(figure, handles, names, theme)
     return figure
 
 
 def plot_latency(
-    curves: Sequence[DepthCurve], others: Sequence[Evaluation] = (), *, theme: Theme = LIGHT
+    curves: Sequence[DepthCurve],
+    others: Sequence[Evaluation] = (),
+    *,
+    systems: Sequence[str] = (),
+    theme: Theme = LIGHT,
 ) -> "Figure":
     """Draw quality against the median time of a query; each point of a curve is a depth, as written beside it.
 
@@ -62,43 +79,81 @@ def plot_latency(
         curves: All of the same measure; those without times are left out.
         others: Systems without a curve, each a point: the mean of that measure, or of their first where there is no
             curve, and the median of their total time. Those that were not timed are left out.
+        systems: Names in the order in which colours are given, so that a system has the same in every picture.
         theme: Colours.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
         InvalidArgumentError: If there is nothing to draw, or the measures differ.
     """
-    clocked = [curve for curve in curves if curve.points[-1].milliseconds is not None]
-    timed = [one for one in others if "total" in one.latency_ms]
-    if not clocked and not timed:
+    lines = _timed(curves, others)
+    if not lines:
         raise InvalidArgumentError("There is nothing to draw; expected a curve or an evaluation with times.")
-    measure = _measure_of(clocked) if clocked else next(iter(timed[0].means))
     figure = new_figure(theme, height=3.9)
     axes = figure.subplots()
+    measure = curves[0].measure if curves else next(iter(others[0].means))
     dress(axes, theme, x="milliseconds a query (median)", y=label(measure))
-    names = [*(one.name for one in clocked), *(one.name for one in timed)]
-    lines = [
-        [(point.milliseconds, point.value, str(point.depth)) for point in curve.points] for curve in clocked
-    ]
-    lines += [[(one.latency_ms["total"]["p50"], one[measure], "")] for one in timed]
-    handles = []
-    for line, (_, colour, marker) in zip(lines, looks(theme, names)):
-        times, values, remarks = zip(*line, strict=True)
+    handles, names = [], []
+    for points, (name, colour, marker) in zip(lines.values(), looks(theme, list(lines), systems)):
+        times, values, _ = zip(*points, strict=True)
         handles += axes.plot(times, values, color=colour, marker=marker, markersize=5, linewidth=1.8)
-        for time, value, remark in zip(times, values, remarks):
-            say(axes, time, value, remark, theme, xytext=(0, 6), ha="center")
+        names.append(name)
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter("{x:g}")
     axes.margins(0.08)
-    legend(figure, handles, [label(name) for name in names], theme)
+    _tick_times(axes)
+    _say_depths(axes, [point for points in lines.values() if len(points) > 1 for point in points], theme)
+    legend(figure, handles, names, theme)
     return figure
 
 
-def plot_reliability(reliabilities: Sequence[Reliability], *, theme: Theme = LIGHT) -> "Figure":
+def _timed(
+    curves: Sequence[DepthCurve], others: Sequence[Evaluation]
+) -> dict[str, list[tuple[float, float, int]]]:
+    """Gather milliseconds, value and depth of every point, by system."""
+    lines = {
+        curve.name: [
+            (point.milliseconds, point.value, point.depth)
+            for point in curve.points
+            if point.milliseconds is not None
+        ]
+        for curve in curves
+    }
+    if curves or others:
+        measure = _measure_of(curves) if curves else next(iter(others[0].means))
+        for one in others:
+            if "total" in one.latency_ms:
+                lines[one.name] = [(one.latency_ms["total"]["p50"], one[measure], 0)]
+    return {name: points for name, points in lines.items() if points}
+
+
+def _tick_times(axes: "Axes") -> None:
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter("{x:g}")
+
+
+def _say_depths(axes: "Axes", points: Sequence[tuple[float, float, int]], theme: Theme) -> None:
+    """Write depths beside their points, leaving out those that would cover another."""
+    axes.autoscale_view()
+    taken: list[tuple[float, float]] = []
+    # The deepest of each curve are the runs as they were.
+    for time, value, depth in sorted(points, key=lambda point: (-point[2], -point[1])):
+        x, y = axes.transData.transform((time, value))
+        if all(abs(x - left) > _REMARK_WIDTH or abs(y - below) > _REMARK_HEIGHT for left, below in taken):
+            taken.append((x, y))
+            say(axes, time, value, str(depth), theme, xytext=(0, 6), ha="center")
+
+
+def plot_reliability(
+    reliabilities: Sequence[Reliability], *, systems: Sequence[str] = (), theme: Theme = LIGHT
+) -> "Figure":
     """Draw the share that is relevant against the probability, with its 95 % interval; on the diagonal it is true.
 
     Args:
         reliabilities: At least one.
+        systems: Names in the order in which colours are given, so that a system has the same in every picture.
         theme: Colours.
 
     Raises:
@@ -112,12 +167,13 @@ def plot_reliability(reliabilities: Sequence[Reliability], *, theme: Theme = LIG
     dress(axes, theme, x="probability (mean of the bin)", y="share that is relevant")
     axes.plot([0, 1], [0, 1], color=theme.quiet, linewidth=1, linestyle="--")
     handles, names = [], []
-    for one, (name, colour, marker) in zip(reliabilities, looks(theme, [one.name for one in reliabilities])):
+    drawn = [one.name for one in reliabilities]
+    for one, (name, colour, marker) in zip(reliabilities, looks(theme, drawn, systems)):
         probability = [held.probability for held in one.bins]
         low, high = zip(*(held.interval for held in one.bins), strict=True)
-        axes.vlines(probability, low, high, color=colour, linewidth=1.5)
+        axes.vlines(probability, low, high, color=colour, linewidth=1.2)
         shares = [held.share for held in one.bins]
-        handles += axes.plot(probability, shares, color=colour, marker=marker, markersize=5, linewidth=1.2)
+        handles += axes.plot(probability, shares, color=colour, marker=marker, markersize=4, linewidth=1)
         names.append(f"{name} (error {one.expected_calibration_error:.3f})")
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(-0.02, 1.02)

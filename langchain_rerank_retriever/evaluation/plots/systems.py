@@ -64,7 +64,7 @@ def plot_means(
         raise InvalidArgumentError("There is nothing to draw; expected at least one evaluation.")
     shown = list(evaluations[0].means if measures is None else measures)
     step = 0.8 / len(evaluations)
-    figure = new_figure(theme, height=1.1 + 0.3 * len(shown) * (len(evaluations) + 0.6))
+    figure = new_figure(theme, height=1.1 + 0.22 * len(shown) * (len(evaluations) + 0.8))
     axes = figure.subplots()
     dress(axes, theme, x="mean over the queries, with its 95 % interval", grid="x")
     handles, names = [], []
