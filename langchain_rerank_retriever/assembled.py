@@ -74,6 +74,7 @@ class AssembledRetriever(BaseRetriever):
         reranker: Any = None,
         path: Any = None,
         index: str | None = None,
+        lexical: bool | str | None = None,
         memory_map: bool | None = None,
         threads: int | None = None,
         **fields: Any,
@@ -86,13 +87,14 @@ class AssembledRetriever(BaseRetriever):
             reranker: See the class.
             path: Folder to keep the store in; None keeps it in memory.
             index: How the store searches: `"flat"`, `"hnsw"` or `"auto"`, see `FaissStore`.
+            lexical: Whether there is a lexical index, or the language that it is made for, see `FaissStore`.
             memory_map: Whether the store leaves its vectors in a file, see `FaissStore`.
             threads: CPU threads that build the store's index, see `FaissStore`.
             **fields: Any other field of the class.
         """
         # Made first, so that a mistyped field is found before anything is embedded or written.
         retriever = cls(recall=InMemoryVectorStore(embeddings), reranker=reranker, **fields)
-        how = {"path": path, "index": index, "memory_map": memory_map, "threads": threads}
+        how = {"path": path, "index": index, "lexical": lexical, "memory_map": memory_map, "threads": threads}
         store = FaissStore.from_documents(list(documents), embeddings, **how)
         return retriever.model_copy(update={"recall": store})
 
@@ -107,13 +109,14 @@ class AssembledRetriever(BaseRetriever):
         reranker: Any = None,
         path: Any = None,
         index: str | None = None,
+        lexical: bool | str | None = None,
         memory_map: bool | None = None,
         threads: int | None = None,
         **fields: Any,
     ) -> Self:
         """Index texts in a new `FaissStore` and make a retriever over it; see `from_documents`."""
         retriever = cls(recall=InMemoryVectorStore(embeddings), reranker=reranker, **fields)
-        how = {"path": path, "index": index, "memory_map": memory_map, "threads": threads}
+        how = {"path": path, "index": index, "lexical": lexical, "memory_map": memory_map, "threads": threads}
         store = FaissStore.from_texts(list(texts), embeddings, metadatas, ids=ids, **how)
         return retriever.model_copy(update={"recall": store})
 
