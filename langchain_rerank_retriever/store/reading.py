@@ -75,6 +75,10 @@ class ReadableStore(VectorStore):
     ) -> list[Document]:
         """The k documents that share the most telling terms with a query, best first.
 
+        In a store of more than 16,384 documents, a query whose terms stand in more than so many is answered in bounded
+        time: its rarer terms choose which documents are looked at, and the best of them are scored by all of its terms.
+        The module ``lexical.search`` says how, and what may be missed.
+
         Args:
             query: Any text, taken as a bag of words; one without a word gives ``[]``.
             k: How many, at least 1; fewer where fewer documents have a term of the query.
