@@ -193,9 +193,9 @@ def measure(name: str, load: float, store: VectorStore, case: Case) -> Measured:
 
 
 def in_child(store: str, case: Path, scratch: Path, *, approximate: bool) -> list[Measured]:
-    """Measure a store in a process of its own, Milvus in a network of its own."""
+    """Measure a store in a process of its own, which takes its server along when it ends; Milvus in its own network."""
     report = scratch / "report.json"
-    isolated = namespaces() if store == "milvus" else []
+    isolated = namespaces(network=store == "milvus")
     told = json.dumps([store, str(case), str(report), approximate])
     environment = os.environ | {"TMPDIR": str(scratch)}
     subprocess.run([*isolated, sys.executable, __file__, "--child", told], env=environment, check=True)

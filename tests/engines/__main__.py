@@ -1,8 +1,9 @@
 """Runs the tests with real servers: python -m tests.engines [pgvector] [milvus] [ray] [arguments of pytest]
 
-Each engine has a pytest run of its own, after which no process, namespace or file of it is left, however it ends. Where
-servers listen on all addresses, the run is in a network namespace that has nothing but loopback; a process namespace
-ends with it what it started. Nothing may be skipped: a server that cannot start fails the run.
+Each engine has a pytest run of its own, after which no process, namespace or file of it is left, however it ends: it is
+the first process of a process namespace, with which the kernel ends what is left in it. Where servers listen on all
+addresses, the run also has a network of its own with nothing but loopback. Nothing may be skipped: a server that cannot
+start fails the run.
 """
 
 import os
@@ -20,8 +21,7 @@ from tests.engines.launched import ISOLATED, interrupt
 
 HERE = Path(__file__).parent
 
-#: Whether an engine's tests run in namespaces of their own. PostgreSQL does not: it listens on a socket file only,
-#: and refuses to run as the root user that an unprivileged namespace makes of its caller.
+#: Whether an engine's servers listen on more than a socket file, so that its tests need a network of their own.
 ENGINES = {"pgvector": False, "milvus": True, "ray": True}
 
 #: How long a run that was told to end has for stopping its servers.
@@ -68,22 +68,27 @@ def read_outcome(status: int, report: Path) -> Outcome:
     return Outcome(status, int(counts.get("tests", 0)) - sum(others.values()), others)
 
 
-def namespaces() -> list[str]:
+def namespaces(*, network: bool) -> list[str]:
     """Return the command that runs another in namespaces of its own, as root or as a user.
+
+    Args:
+        network: Also a network of its own. A user is root in it, so as to bring its loopback up; without one, a user
+            stays who they are: PostgreSQL refuses to run as root.
 
     Raises:
         SystemExit: If neither is allowed here.
     """
-    plain = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    command = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", *(["--net"] if network else [])]
+    for_users = [*command, "--map-root-user" if network else "--map-current-user"]
     refused = ""
-    for command in (plain, [*plain, "--map-root-user"]):
-        tried = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)
-        if tried.returncode == 0:
-            return command
-        refused = tried.stderr.strip()
+    for tried in (command, for_users):
+        done = subprocess.run([*tried, "true"], capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return tried
+        refused = done.stderr.strip()
     raise SystemExit(
-        f"A network namespace cannot be made here: {refused}. Run as root, or allow user namespaces "
-        "(on Ubuntu: sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0)."
+        f"Namespaces cannot be made here: {refused}. Run as root, or allow user namespaces "
+        "(on Ubuntu: sudo sysctl --write kernel.apparmor_restrict_unprivileged_userns=0)."
     )
 
 
@@ -93,9 +98,10 @@ def run(engine: str, arguments: Sequence[str]) -> Outcome:
         # A server that gives up being root still has to reach its own folder in here.
         Path(scratch).chmod(0o711)
         report = Path(scratch, "report.xml")
-        launched = [sys.executable, "-m", "tests.engines.launched"]
-        if ENGINES[engine]:
-            launched = [*namespaces(), *launched, ISOLATED]
+        own_network = ENGINES[engine]
+        launched = [*namespaces(network=own_network), sys.executable, "-m", "tests.engines.launched"]
+        if own_network:
+            launched.append(ISOLATED)
         folders = [str(HERE / engine), f"--junitxml={report}", f"--basetemp={scratch}/pytest"]
         # So that what servers and tests leave among temporary files goes with the rest.
         environment = os.environ | {"TMPDIR": scratch}

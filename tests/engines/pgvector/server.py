@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -59,6 +58,4 @@ class Postgres:
         """Stop it and wait."""
         process = self._server.get_postmaster_info().process
         self._server.cleanup()
-        deadline = time.monotonic() + 30
-        while process.is_running() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        process.wait(30)
