@@ -1,5 +1,6 @@
 """`langchain-rerank evaluate`."""
 
+import math
 import re
 import sys
 from collections.abc import Mapping
@@ -201,13 +202,16 @@ def _keep(evaluation: Evaluation, output: Output) -> None:
 
 
 def _floor(option: str) -> tuple[str, float]:
-    measure, _, floor = option.rpartition("=")
+    measure, _, text = option.rpartition("=")
     try:
-        return measure.strip(), float(floor)
-    except ValueError as error:
+        floor = float(text)
+    except ValueError:
+        floor = math.nan
+    if not math.isfinite(floor):
         raise InvalidArgumentError(
             f"--fail-below expects a measure and a number, such as nDCG@10=0.70, got {option!r}."
-        ) from error
+        )
+    return measure.strip(), floor
 
 
 def _print(evaluation: Evaluation, attribution: Attribution, gate: Gate | None, output: Output) -> None:

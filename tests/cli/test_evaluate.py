@@ -222,6 +222,7 @@ def test_a_floor_that_is_missed(run: Run, bundle: Path, data: Path) -> None:
         (("--beir", "DATA", "--split", "dev"), "has no judgements qrels/dev.tsv; its splits are test, train"),
         (("--beir", "DATA", "--measures", "nDCG@10,foo"), "Unknown measure 'foo'"),
         (("--beir", "DATA", "--fail-below", "nDCG@10"), "such as nDCG@10=0.70, got 'nDCG@10'"),
+        (("--beir", "DATA", "--fail-below", "nDCG@10=nan"), "such as nDCG@10=0.70, got 'nDCG@10=nan'"),
         (("--beir", "DATA", "--fail-below", "foo=1"), "Unknown measure 'foo'"),
         (("--beir", "DATA", "--against", "none.json"), "The evaluation none.json cannot be read"),
         (("--beir", "DATA", "--against", "QRELS"), "is not a saved evaluation"),
