@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from langchain_core.vectorstores import VectorStore
 
 from langchain_rerank_retriever.distributed.encoding import JOB, model_identity
 from langchain_rerank_retriever.distributed.shards import ShardFolder, read_shard
 from langchain_rerank_retriever.errors import FormatError, InvalidArgumentError, ModelMismatchError
-from langchain_rerank_retriever.files import whole_file
+from langchain_rerank_retriever.files import written_whole
 from langchain_rerank_retriever.protocols import FloatArray
 from langchain_rerank_retriever.store import FaissStore
 
@@ -79,15 +78,15 @@ def load_shards(folder: str | Path, store: VectorStore, *, ledger: str | Path | 
 
     A `FaissStore` takes a shard in one transaction. Of a store that can be asked for documents by their ids
     (`FaissStore`, pgvector), a shard whose ids are all there with their texts is left alone, and any other is added
-    whole: such stores replace documents of the same id. A store that cannot be asked (Milvus) keeps duplicates: from
-    it the ids of a shard that an earlier call may have begun are deleted first, and the ledger says which are done.
+    whole: such stores replace documents of the same id. For a store that cannot be asked and keeps duplicates (Milvus),
+    a ledger says which shards are done, and which one was begun: its ids are deleted before it is added again.
 
     Args:
         folder: What `encode_corpus` wrote, complete.
         store: A `FaissStore` over the same model, or any vector store with
             ``add_embeddings(texts, embeddings, metadatas, ids)``.
-        ledger: A file that keeps which shards this store has, for stores that cannot be asked; without it each call
-            deletes and adds every shard. Remove it when you empty the store.
+        ledger: A file that keeps which shards this store has; needed for a store that cannot be asked, and of no use to
+            others. Remove it when you empty the store.
 
     Raises:
         FormatError: The folder is not of `encode_corpus`, not complete, or damaged.
@@ -98,30 +97,26 @@ def load_shards(folder: str | Path, store: VectorStore, *, ledger: str | Path | 
     shards = ShardFolder(Path(folder).expanduser())
     whole = _complete(shards)
     _check_model(shards, store)
-    book = _Ledger(None if ledger is None else Path(ledger), whole["sha256"])
+    book = None if _can_be_asked(store) else _Ledger(_needed(store, ledger), whole["sha256"])
     added = 0
     for shard in encoded_shards(folder):
-        if shard.number in book.done or _is_there(store, shard):
-            continue
-        if not _can_be_asked(store):
-            store.delete(ids=shard.ids)
-        _add(store, shard)
-        book.note(shard.number)
-        added += len(shard.ids)
+        done = _add_asking(store, shard) if book is None else _add_by_ledger(store, shard, book)
+        added += len(shard.ids) if done else 0
     return LoadResult(whole["rows"], added)
 
 
 class _Ledger:
-    """Which shards a store has."""
+    """Which shards a store has, and which one it may have in part."""
 
-    def __init__(self, path: Path | None, digest: str) -> None:
+    def __init__(self, path: Path, digest: str) -> None:
         self._path, self._digest = path, digest
         self.done: set[int] = set()
-        if path is None or not path.exists():
+        self.begun: int | None = None
+        if not path.exists():
             return
         try:
             earlier = json.loads(path.read_text(encoding="utf-8"))
-            known, self.done = earlier["shards_of"], set(earlier["done"])
+            known, self.done, self.begun = earlier["shards_of"], set(earlier["done"]), earlier["begun"]
         except (ValueError, KeyError, TypeError) as error:
             raise FormatError(f"{path} is no ledger of load_shards: {error}.") from error
         if known != digest:
@@ -129,12 +124,21 @@ class _Ledger:
                 f"{path} is the ledger of other shards than those given now. Give another file for these."
             )
 
-    def note(self, number: int) -> None:
+    def begin(self, number: int) -> None:
+        """Note that a shard is about to be added."""
+        self.begun = number
+        self._write()
+
+    def finish(self, number: int) -> None:
+        """Note that a shard is added."""
+        self.begun = None
         self.done.add(number)
-        if self._path is not None:
-            with whole_file(self._path) as scratch:
-                told = {"shards_of": self._digest, "done": sorted(self.done)}
-                scratch.write_text(json.dumps(told), encoding="utf-8")
+        self._write()
+
+    def _write(self) -> None:
+        told = {"shards_of": self._digest, "done": sorted(self.done), "begun": self.begun}
+        with written_whole(self._path) as file:
+            json.dump(told, file)
 
 
 def _complete(shards: ShardFolder) -> dict[str, Any]:
@@ -178,14 +182,35 @@ def _can_be_asked(store: VectorStore) -> bool:
     return type(store).get_by_ids is not VectorStore.get_by_ids
 
 
-def _is_there(store: VectorStore, shard: EncodedShard) -> bool:
-    if not _can_be_asked(store):
-        return False
+def _needed(store: VectorStore, ledger: str | Path | None) -> Path:
+    if ledger is None:
+        raise InvalidArgumentError(
+            f"{type(store).__name__} cannot be asked for documents by their ids, so that it cannot be seen which "
+            "shards it has. Name a file that keeps this: ledger='loaded.json'."
+        )
+    return Path(ledger)
+
+
+def _add_asking(store: VectorStore, shard: EncodedShard) -> bool:
     stored = {one.id: one.page_content for one in store.get_by_ids(shard.ids)}
-    return stored == dict(zip(shard.ids, shard.texts, strict=True))
+    if stored == dict(zip(shard.ids, shard.texts, strict=True)):
+        return False
+    _add(store, shard)
+    return True
+
+
+def _add_by_ledger(store: VectorStore, shard: EncodedShard, ledger: _Ledger) -> bool:
+    if shard.number in ledger.done:
+        return False
+    if shard.number == ledger.begun:
+        store.delete(ids=shard.ids)
+    ledger.begin(shard.number)
+    _add(store, shard)
+    ledger.finish(shard.number)
+    return True
 
 
 def _add(store: Any, shard: EncodedShard) -> None:
     # Databases' drivers write lists; numpy's numbers are strange to some of them.
-    vectors: Any = shard.vectors if isinstance(store, FaissStore) else np.asarray(shard.vectors).tolist()
+    vectors: Any = shard.vectors if isinstance(store, FaissStore) else shard.vectors.tolist()
     store.add_embeddings(texts=shard.texts, embeddings=vectors, metadatas=shard.metadatas, ids=shard.ids)

@@ -30,7 +30,7 @@ from langchain_rerank_retriever.errors import (
     ModelMismatchError,
     StorageError,
 )
-from langchain_rerank_retriever.files import whole_file
+from langchain_rerank_retriever.files import whole_file, written_whole
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -311,5 +311,5 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 
 def _write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
-    with whole_file(path / MANIFEST) as scratch:
-        scratch.write_text(json.dumps(manifest, indent=2, ensure_ascii=False), encoding="utf-8")
+    with written_whole(path / MANIFEST) as file:
+        json.dump(manifest, file, indent=2, ensure_ascii=False)

@@ -30,6 +30,7 @@ class KeepsDuplicates(VectorStore):
 
     def __init__(self, fails_at: int | None = None) -> None:
         self.rows: list[tuple[str, str, dict[str, Any], list[float]]] = []
+        self.deleted: list[str] = []
         self.calls = 0
         self.fails_at = fails_at
 
@@ -49,6 +50,7 @@ class KeepsDuplicates(VectorStore):
         return list(ids)
 
     def delete(self, ids: list[str] | None = None, **kwargs: Any) -> bool:
+        self.deleted += ids or []
         self.rows = [row for row in self.rows if row[0] not in set(ids or ())]
         return True
 
@@ -118,14 +120,20 @@ def test_a_store_that_keeps_duplicates_has_none(encoded: Path, tmp_path: Path) -
     assert len(store.rows) == 25
     assert load_shards(encoded, store, ledger=ledger).added == 25
     assert sorted(row[0] for row in store.rows) == sorted(row["id"] for row in corpus(45))
+    assert store.deleted == [f"d{place}" for place in range(20, 30)]
     assert load_shards(encoded, store, ledger=ledger).added == 0
-    assert load_shards(encoded, store).added == 45
-    assert len(store.rows) == 45
     expected = {
-        key: vector for shard in encoded_shards(encoded) for key, vector in zip(shard.ids, shard.vectors)
+        key: vector
+        for shard in encoded_shards(encoded)
+        for key, vector in zip(shard.ids, shard.vectors, strict=True)
     }
     for key, _, _, vector in store.rows:
         np.testing.assert_array_equal(np.float32(vector), expected[key])
+
+
+def test_a_store_that_cannot_be_asked_needs_a_ledger(encoded: Path) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"KeepsDuplicates cannot be asked .* ledger="):
+        load_shards(encoded, KeepsDuplicates())
 
 
 def test_a_ledger_of_other_shards_is_refused(encoded: Path, tmp_path: Path) -> None:
@@ -152,10 +160,10 @@ def test_a_store_without_a_way_for_vectors_is_refused(encoded: Path) -> None:
 
 def test_damage_and_other_jobs_are_told(encoded: Path, tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="no folder of shards"):
-        load_shards(tmp_path, KeepsDuplicates())
+        load_shards(tmp_path, KeepsDuplicates(), ledger=tmp_path / "ledger.json")
     path = ShardFolder(encoded).shard(2)
     path.write_bytes(path.read_bytes()[:-100])
     store = KeepsDuplicates()
     with pytest.raises(FormatError, match=r"000002\.parquet is damaged"):
-        load_shards(encoded, store)
+        load_shards(encoded, store, ledger=tmp_path / "ledger.json")
     assert len(store.rows) == 20
