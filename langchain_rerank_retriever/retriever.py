@@ -51,7 +51,7 @@ class RerankRetriever(AssembledRetriever):
         reranker: A `CrossEncoderScorer` or any other `BaseCrossEncoder`, any `BaseDocumentCompressor`, or None for
             recall only. A list is a cascade, the cheap one first: each stage gets what the one before left, in its
             order, and all but the last must be compressors, which say how many they leave, as in
-            `[CrossEncoderReranker(model=small, top_n=30), large]`.
+            `[CrossEncoderReranker(model=small, top_n=30), large]`. A blend weighs the scores of the last.
         k: How many documents to return at most.
         fetch_k: How many candidates to recall and re-rank; where it is below `k`, `k` candidates are recalled.
         recall_mode: `"dense"`, `"lexical"` (BM25) or `"hybrid"`; None is dense, or a foreign source's own order.
@@ -59,7 +59,8 @@ class RerankRetriever(AssembledRetriever):
             scale (a probability); without one, a warning says so once.
         blend: Fitted weights of the stages, as `tune` makes them; None orders by the re-ranker alone.
         timeout: Seconds after which no further pairs are scored. What is scored by then is ranked; the rest follows
-            in recall order, without a `rerank_score`. The time counts from the call, recall included.
+            in recall order, without a `rerank_score`. The time counts from the call, recall included. A compressor
+            cannot be stopped in the middle.
         collapse: Metadata key (dotted for nested metadata, as in filters) whose equal values belong together, such as
             the source of chunks: of the candidates of one value only the best is returned, after re-ranking, so that
             `k` counts parents. A document without the key stands for itself. `fetch_k` bounds what there is to choose

@@ -44,6 +44,7 @@ def _row(candidate: ExplainedCandidate) -> dict[str, Any]:
         "truncated",
         "unscored",
         "outcome",
+        "dropped_by",
     )
     return {"id": candidate.document.id} | {name: getattr(candidate, name) for name in names}
 
@@ -61,7 +62,7 @@ def _print_candidates(explanation: Explanation) -> None:
                     _number(value)
                     for value in (one.dense_score, one.lexical_score, one.rerank_score, one.relevance_score)
                 ),
-                one.outcome.replace("_", " "),
+                one.outcome.replace("_", " ") + ("" if one.dropped_by is None else f" {one.dropped_by}"),
             )
             for one in explanation.candidates
         ],
