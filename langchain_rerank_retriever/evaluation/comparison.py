@@ -133,11 +133,11 @@ class Comparison:
     def to_markdown(self) -> str:
         """The tables in Markdown."""
         parts = [f"**{title}**\n\n{as_markdown(cells)}" for title, cells in self._tables()]
-        return "\n\n".join([*parts, *self._notes()])
+        return "\n\n".join([*parts, *self.notes()])
 
     def __str__(self) -> str:
         parts = [f"{title}\n{as_text(cells)}" for title, cells in self._tables()]
-        return "\n\n".join([*parts, *self._notes()])
+        return "\n\n".join([*parts, *self.notes()])
 
     def __repr__(self) -> str:
         return (
@@ -148,7 +148,7 @@ class Comparison:
     def _repr_html_(self) -> str:
         """Show as tables in a notebook."""
         parts = [as_html(cells, title) for title, cells in self._tables()]
-        return "\n".join([*parts, *(f"<p>{escape(note)}</p>" for note in self._notes())])
+        return "\n".join([*parts, *(f"<p>{escape(note)}</p>" for note in self.notes())])
 
     def _measures(self) -> list[str]:
         return list(dict.fromkeys(row.measure for row in self.rows))
@@ -188,7 +188,8 @@ class Comparison:
             *([*cells, self.asked.get(name, "")] for name, cells in zip(totals, rows, strict=True)),
         ]
 
-    def _notes(self) -> Iterator[str]:
+    def notes(self) -> Iterator[str]:
+        """Say how the numbers came about, and what to be careful with."""
         yield (
             f"Differences are to {self.baseline} where no other is named. p: two-sided paired randomisation test; "
             f"p (Holm): corrected for the number of differences in a measure. Intervals: bootstrap over queries, of "

@@ -90,11 +90,11 @@ def test_it_says_what_the_evaluations_say(systems: Any, report: str) -> None:
     comparison = compare(systems)
     row = comparison.row("tuned", "nDCG@10")
     assert "3 systems on 6 queries." in page.text
-    assert f"tuned against base, by nDCG@10: {row.verdict} ({row.mean:.3f} against" in page.text
+    assert f"tuned against base, by nDCG@10: {row.words} ({row.mean:.3f} against" in page.text
     (found,) = [
         cells
         for cells in page.rows
-        if cells[0] == "tuned" and row.verdict in cells and f"{row.mean:.4f}" in cells
+        if cells[0] == "tuned" and row.words in cells and f"{row.mean:.4f}" in cells
     ]
     low, high = row.interval
     own_low, own_high = systems[1].intervals["nDCG@10"]
@@ -107,8 +107,9 @@ def test_it_says_what_the_evaluations_say(systems: Any, report: str) -> None:
         f"{row.p_value:.4f}",
         f"{row.p_holm:.4f}",
         f"{row.wins} / {row.ties} / {row.losses}",
-        row.verdict,
+        row.words,
     ]
+    assert all(note in page.text for note in comparison.notes())
     for one in systems:
         attribution = attribute(one)
         assert attribution.advice in page.text
@@ -146,6 +147,7 @@ def test_pictures_are_in_the_page_for_light_and_dark(report: str) -> None:
 
 def test_it_asks_for_nothing_and_runs_nothing(report: str) -> None:
     page = Page(report)
+    assert report.startswith("<!DOCTYPE html>\n<html lang")
     names = {tag for tag, _ in page.tags}
     assert names.isdisjoint({"script", "link", "iframe", "object", "embed", "form", "base"})
     for _, known in page.tags:
@@ -212,11 +214,12 @@ def test_what_is_not_known_is_left_out(only: Any) -> None:
 
 def test_a_given_comparison_and_attributions(systems: Any) -> None:
     told = [attribute(one, k=2, indexed=()) for one in systems]
-    page = Page(
-        html_report(systems, comparison=compare(systems, baseline="tuned"), attributions=told, measure="R@10")
-    )
+    comparison = compare(systems, baseline="tuned", pairwise=True)
+    page = Page(html_report(systems, comparison=comparison, attributions=told, measure="R@10"))
     assert "base against tuned, by R@10" in page.text
     assert "not among the first 2" in page.text
+    row = comparison.row("foreign", "R@10", against="base")
+    assert ["foreign", "base", f"{row.difference:+.4f}"] in [cells[:3] for cells in page.rows]
     with pytest.raises(InvalidArgumentError, match="only one of them has 'foreign'"):
         html_report(systems[:2], comparison=compare(systems))
     with pytest.raises(

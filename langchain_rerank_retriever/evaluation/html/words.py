@@ -46,6 +46,6 @@ def sentence(row: ComparedSystem, baseline: ComparedSystem) -> str:
     low, high = row.interval
     return (
         f"{row.system} against {baseline.system}, by {row.measure}: "
-        f"{row.verdict} ({number(row.mean, 3)} against {number(baseline.mean, 3)}; difference "
+        f"{row.words} ({number(row.mean, 3)} against {number(baseline.mean, 3)}; difference "
         f"{signed(row.difference, 3)}, 95 % interval {signed(low, 3)} to {signed(high, 3)}, p {p_value(row.p_holm)})."
     )
