@@ -2,6 +2,7 @@
 
 from .faiss_store import FaissStore
 from .indexing import IndexInfo
+from .repair import RepairResult
 from .verify import VerifyResult
 
-__all__ = ["FaissStore", "IndexInfo", "VerifyResult"]
+__all__ = ["FaissStore", "IndexInfo", "RepairResult", "VerifyResult"]

@@ -129,12 +129,32 @@ def _renew_terms(connection: sqlite3.Connection, state: State) -> None:
     """Make the lexical index anew where its terms were cut by other rules than those of today."""
     if not state.lexical or state.terms == state.analyzer.rules:
         return
+    remake_terms(connection, state)
+
+
+def remake_terms(connection: sqlite3.Connection, state: State) -> None:
+    """Make the lexical index anew from the documents."""
     terms.empty(connection, state.analyzer)
+    for page in _pages(connection):
+        terms.put(connection, state.analyzer, ((stored.pk, stored.text) for stored in page))
+    connection.execute("UPDATE state SET terms = ?", (state.analyzer.rules,))
+
+
+def remake_fields(connection: sqlite3.Connection) -> None:
+    """Make the metadata index anew from the documents."""
+    connection.execute("DELETE FROM field")
+    for page in _pages(connection):
+        connection.executemany(
+            "INSERT INTO field VALUES (?, ?, ?, ?)",
+            ((*row, stored.pk) for stored in page for row in stored.fields()),
+        )
+
+
+def _pages(connection: sqlite3.Connection) -> Iterator[list[Stored]]:
     last = 0
     while page := after(connection, last, BATCH):
-        terms.put(connection, state.analyzer, ((stored.pk, stored.text) for stored in page))
+        yield page
         last = page[-1].pk
-    connection.execute("UPDATE state SET terms = ?", (state.analyzer.rules,))
 
 
 def _blobs(vectors: FloatArray) -> Iterator[memoryview]:

@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 from langchain_rerank_retriever.errors import StorageError
 
 from . import changes, rows, view_writing
-from .connections import Connections
+from .connections import BUSY_SECONDS, Connections
 from .rows import Record, State
 from .view import View
 from .view_file import DoubtfulError, ViewFile
@@ -199,6 +199,26 @@ class Snapshots:
             if isinstance(error, StorageError):
                 raise
             raise StorageError(f"No snapshot could be written to {self._folder}: {error}") from error
+
+    def discard(self) -> None:
+        """Remove the snapshot, whatever is wrong with it; who has it open keeps it.
+
+        Raises:
+            StorageError: It cannot be removed.
+        """
+        self.close()
+        self.used = None
+        if self._folder is None:
+            return
+        try:
+            with FileLock(self._folder / LOCK_NAME, timeout=BUSY_SECONDS):
+                with self._connections.writing() as connection:
+                    changes.forget_record(connection)
+                view_writing.remove_others(self._folder, None)
+        except OSError as error:
+            if isinstance(error, StorageError):
+                raise
+            raise StorageError(f"The snapshot in {self._folder} cannot be removed: {error}") from error
 
     def _write(self, folder: Path, view: View, space: int) -> bool:
         record = view_writing.write(folder, view, space=space)

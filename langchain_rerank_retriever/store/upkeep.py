@@ -35,6 +35,8 @@ class Upkeep:
         self._changes = changes
         self._lock = threading.Lock()
         self._stop = threading.Event()
+        #: That somebody waits for what is to be done, so that it is not put off any longer.
+        self._hurry = threading.Event()
         self._thread: threading.Thread | None = None
         forking.register(self)
         _all.add(self)
@@ -51,15 +53,17 @@ class Upkeep:
     def close(self) -> None:
         """Begin nothing more, and wait for what is running to stop."""
         self._stop.set()
+        self._hurry.set()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join()
 
     def wait(self, timeout: float | None) -> bool:
-        """Wait until nothing is due; False where it takes longer."""
+        """Wait until nothing is due, which is begun at once; False where it takes longer."""
         self.consider()
         thread = self._thread
         if thread is not None:
+            self._hurry.set()
             thread.join(timeout)
         return self._thread is None
 
@@ -73,12 +77,13 @@ class Upkeep:
             self._stop.set()
             logger.warning("The upkeep of a store has ended: %s", error)
         finally:
+            self._hurry.clear()
             self._thread = None
 
     def _wait_for_quiet(self) -> None:
         deadline = time.monotonic() + PATIENCE
         seen = self._changes()
-        while not self._stop.wait(QUIET) and time.monotonic() < deadline:
+        while not self._hurry.wait(QUIET) and time.monotonic() < deadline:
             if self._changes() == seen:
                 return
             seen = self._changes()
@@ -89,6 +94,7 @@ class Upkeep:
     def after_fork_in_child(self) -> None:
         """Forget the thread, which is only in the parent."""
         self._lock = threading.Lock()
+        self._hurry = threading.Event()
         self._thread = None
 
 

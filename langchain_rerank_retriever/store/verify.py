@@ -1,8 +1,10 @@
 """Is everything in a store as it should be? Derived tables are compared with what the documents say."""
 
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from enum import Enum
 from itertools import zip_longest
 
 import numpy as np
@@ -10,9 +12,33 @@ import numpy as np
 from langchain_rerank_retriever.errors import RerankError
 
 from . import rows
+from .connections import SQLITE_ERRORS
 from .engine import Engine, Snapshot
 from .lexical import terms
 from .view import View
+
+
+class Part(Enum):
+    """What may be wrong. All but the first is made of the first."""
+
+    SOURCE = "the documents and vectors"
+    LOOKUP = "SQLite's own indexes"
+    METADATA = "the metadata index"
+    LEXICAL = "the lexical index"
+    VIEW = "the FAISS view"
+    SNAPSHOT = "the snapshot"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One problem, in one sentence, and where it lies."""
+
+    part: Part
+    text: str
+
+
+#: How SQLite speaks of an index that does not agree with its table.
+_LOOKUP = re.compile(r"(missing from|# of entries in) index")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,49 +62,66 @@ def verify(engine: Engine, *, deep: bool) -> VerifyResult:
         deep: Also read every document and vector, and compare the metadata and lexical indexes and the
             FAISS view with ones made anew, and the snapshot with the database; seconds for ten thousand documents.
     """
-    problems: list[str] = []
+    found = findings(engine, deep=deep)
+    return VerifyResult(not found, tuple(finding.text for finding in found))
+
+
+def findings(engine: Engine, *, deep: bool) -> list[Finding]:
+    """Check a store as `verify` does, and tell of each problem where it lies."""
+    found: list[Finding] = []
     try:
         with engine.snapshot() as snapshot:
-            problems += _structure(snapshot, deep=deep)
-            if deep and not problems:
-                problems += _vectors(snapshot, snapshot.view, "FAISS view")
-                problems += _snapshot(engine, snapshot)
-                problems += _metadata(snapshot)
-                problems += _terms(snapshot)
+            found += _structure(snapshot, deep=deep)
+            wrong = {finding.part for finding in found}
+            # What is derived says nothing beside a source that is damaged.
+            if deep and Part.SOURCE not in wrong:
+                found += _derived(engine, snapshot, wrong)
     except RerankError as error:
-        problems.append(str(error))
-    return VerifyResult(not problems, tuple(problems))
+        found.append(Finding(Part.SOURCE, str(error)))
+    return found
 
 
-def _structure(snapshot: Snapshot, *, deep: bool) -> Iterator[str]:
+def _derived(engine: Engine, snapshot: Snapshot, wrong: set[Part]) -> Iterator[Finding]:
+    """Compare what is not known to be wrong yet."""
+    if Part.VIEW not in wrong:
+        yield from _vectors(snapshot, snapshot.view, Part.VIEW)
+    yield from _snapshot(engine, snapshot)
+    yield from _metadata(snapshot)
+    if Part.LEXICAL not in wrong:
+        yield from _terms(snapshot)
+
+
+def _structure(snapshot: Snapshot, *, deep: bool) -> Iterator[Finding]:
     connection = snapshot.connection
     # The longer check also compares SQLite's indexes with its tables.
     for (line,) in connection.execute("PRAGMA integrity_check(10)" if deep else "PRAGMA quick_check(10)"):
         if line != "ok":
-            yield f"SQLite reports: {line}"
+            yield Finding(Part.LOOKUP if _LOOKUP.search(line) else Part.SOURCE, f"SQLite reports: {line}")
     documents, vectors, paired = connection.execute(
         "SELECT (SELECT count(*) FROM document), (SELECT count(*) FROM vector), "
         "(SELECT count(*) FROM document JOIN vector USING (pk))"
     ).fetchone()
     if not documents == vectors == paired:
-        yield f"{documents} documents and {vectors} vectors, of which {paired} belong together"
+        yield Finding(
+            Part.SOURCE, f"{documents} documents and {vectors} vectors, of which {paired} belong together"
+        )
     if snapshot.state.lexical:
         (terms,) = connection.execute("SELECT count(*) FROM lexical_docsize").fetchone()
         if terms != documents:
-            yield f"{documents} documents, but {terms} in the lexical index"
+            yield Finding(Part.LEXICAL, f"{documents} documents, but {terms} in the lexical index")
     if len(snapshot.view) != documents:
-        yield f"{documents} documents, but {len(snapshot.view)} in the FAISS view"
+        yield Finding(Part.VIEW, f"{documents} documents, but {len(snapshot.view)} in the FAISS view")
 
 
-def _snapshot(engine: Engine, snapshot: Snapshot) -> Iterator[str]:
+def _snapshot(engine: Engine, snapshot: Snapshot) -> Iterator[Finding]:
     view, problem = engine.views.examined(snapshot.connection, snapshot.state)
     if problem:
-        yield problem
+        yield Finding(Part.SNAPSHOT, problem)
     elif view is not None:
-        yield from _vectors(snapshot, view, "snapshot")
+        yield from _vectors(snapshot, view, Part.SNAPSHOT)
 
 
-def _vectors(snapshot: Snapshot, view: View, name: str) -> Iterator[str]:
+def _vectors(snapshot: Snapshot, view: View, part: Part) -> Iterator[Finding]:
     dimension = snapshot.state.dimension
     if dimension is None:
         return
@@ -86,20 +129,29 @@ def _vectors(snapshot: Snapshot, view: View, name: str) -> Iterator[str]:
         lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
         # NaN is not within any distance of one.
         for pk in pks[~(np.abs(lengths - 1) < 1e-5)]:
-            yield f"The vector of document number {pk} is not of length one"
+            yield Finding(Part.SOURCE, f"The vector of document number {pk} is not of length one")
         if not np.array_equal(view.vectors(pks), vectors):
-            yield f"The {name} differs from the stored vectors from document number {pks[0]} on"
+            yield Finding(
+                part, f"{_sentence(part)} differs from the stored vectors from document number {pks[0]} on"
+            )
             return
 
 
-def _metadata(snapshot: Snapshot) -> Iterator[str]:
+def _sentence(part: Part) -> str:
+    return part.value[0].upper() + part.value[1:]
+
+
+def _metadata(snapshot: Snapshot) -> Iterator[Finding]:
     # The index is in another order than the documents, so both sides are added up row by row.
     expected = _sum(
         (*row, stored.pk) for stored in _documents(snapshot.connection) for row in stored.fields()
     )
     found = _sum(snapshot.connection.execute("SELECT key, kind, value, pk FROM field"))
     if found != expected:
-        yield f"The metadata index has {found[0]} rows where {expected[0]} are expected, or other ones"
+        yield Finding(
+            Part.METADATA,
+            f"The metadata index has {found[0]} rows where {expected[0]} are expected, or other ones",
+        )
 
 
 def _sum(lines: Iterable[tuple[object, ...]]) -> tuple[int, int]:
@@ -111,7 +163,7 @@ def _sum(lines: Iterable[tuple[object, ...]]) -> tuple[int, int]:
     return count, total
 
 
-def _terms(snapshot: Snapshot) -> Iterator[str]:
+def _terms(snapshot: Snapshot) -> Iterator[Finding]:
     analyzer = snapshot.state.analyzer if snapshot.state.lexical else None
     if analyzer is None or snapshot.state.terms != analyzer.rules:
         return
@@ -121,8 +173,13 @@ def _terms(snapshot: Snapshot) -> Iterator[str]:
         terms.put(fresh, analyzer, ((stored.pk, stored.text) for stored in _documents(snapshot.connection)))
         for found, expected in zip_longest(_instances(snapshot.connection), _instances(fresh)):
             if found != expected:
-                yield f"The lexical index is wrong from the term {(found or expected)[0]!r} on"
+                where = (found or expected)[0]
+                yield Finding(Part.LEXICAL, f"The lexical index is wrong from the term {where!r} on")
                 return
+        if _lengths(snapshot.connection) != _lengths(fresh):
+            yield Finding(Part.LEXICAL, "The lexical index has wrong lengths of documents")
+    except SQLITE_ERRORS as error:
+        yield Finding(Part.LEXICAL, f"The lexical index cannot be read: {error}")
     finally:
         fresh.close()
 
@@ -133,6 +190,11 @@ def _instances(connection: sqlite3.Connection) -> Iterator[tuple[str, int, str, 
         "CREATE VIRTUAL TABLE IF NOT EXISTS temp.instance USING fts5vocab(main, lexical, instance)"
     )
     yield from connection.execute("SELECT term, doc, col, offset FROM temp.instance")
+
+
+def _lengths(connection: sqlite3.Connection) -> tuple[object, ...]:
+    """Number of documents and of words in all, and a sum over the words in each, by which BM25 judges."""
+    return terms.totals(connection), _sum(connection.execute("SELECT id, sz FROM lexical_docsize"))
 
 
 def _documents(connection: sqlite3.Connection) -> Iterator[rows.Stored]:

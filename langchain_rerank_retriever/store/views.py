@@ -143,6 +143,14 @@ class Views:
             view = _rebuilt(connection, rows.read_state(connection))
         self._replace(view)
 
+    def remake(self) -> None:
+        """Make the view from the database alone, and then the snapshot and the graph that are due."""
+        self._snapshots.discard()
+        with self._connections.reading() as connection:
+            view = _rebuilt(connection, rows.read_state(connection))
+        self._replace(view)
+        self.upkeep.wait(None)
+
     def _save(self, _go_on: Callable[[], bool] = lambda: True, *, at_the_end: bool = False) -> None:
         # Another process may have written one, with a graph that we have not.
         self._take_over()

@@ -10,6 +10,7 @@ from langchain_core.runnables.config import run_in_executor
 from langchain_rerank_retriever.errors import InvalidArgumentError
 
 from . import rows
+from .repair import RepairResult, repair
 from .searching import SearchableStore
 from .validation import (
     Entry,
@@ -162,6 +163,18 @@ class WritableStore(SearchableStore):
         """
         self._engine.connections.check_open(writing=True)
         self._engine.reembed(embeddings)
+
+    def repair(self) -> RepairResult:
+        """Check everything as ``verify(deep=True)``, and make anew what is derived and wrong.
+
+        That is the snapshot with its graph, the FAISS view, the metadata and lexical indexes, and SQLite's own indexes.
+        Where documents or vectors are damaged themselves, nothing is changed, and ``problems`` says what helps.
+
+        Raises:
+            ReadOnlyError: The store was opened with ``read_only=True``.
+            StorageError: Something cannot be written; what was repaired before stays so.
+        """
+        return repair(self._engine)
 
     async def aadd_embeddings(
         self,
