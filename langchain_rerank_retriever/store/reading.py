@@ -121,8 +121,7 @@ class ReadableStore(VectorStore):
         state = snapshot.state
         if not state.lexical:
             raise InvalidArgumentError("This store has no lexical index: it was made with lexical=False")
-        moment = (state.generation, state.seq, state.terms)
-        return Lexicon(snapshot.connection, state.analyzer, self._engine.frequencies, moment)
+        return Lexicon(snapshot.connection, state.analyzer, self._engine.frequencies, state.generation)
 
     async def alexical_search(
         self,

@@ -146,6 +146,16 @@ def test_changes_change_the_statistics(bounded: pytest.MonkeyPatch) -> None:
         assert changing.lexical_scores(query, list(expected)) == pytest.approx(expected, rel=1e-9)
         with changing._engine.connections.reading() as connection:
             assert terms.totals(connection) == (400, sum(len(text.split()) for text in now[:400]))
+        numbered = list(enumerate(now[:400], start=1))
+        with changing._engine.connections.writing() as connection:
+            terms.remove(connection, DEFAULT, numbered[:300])
+        assert set(ranked(changing, query)) <= {str(n) for n in range(300, 400)}
+        with changing._engine.connections.writing() as connection:
+            # Made anew without a change of a document, as a repair does.
+            terms.empty(connection, DEFAULT)
+            terms.put(connection, DEFAULT, numbered)
+        found = ranked(changing, query)
+        assert found == pytest.approx({key: expected[key] for key in found}, rel=1e-9)
         changing.clear()
         assert ranked(changing, query) == {}
 

@@ -23,10 +23,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..filters import Condition
-from . import bm25
+from . import bm25, terms
 from .analysis import Analyzer, match_expression
 from .bm25 import Statistics
-from .terms import bodies, totals
 
 #: Documents that are scored, each in about 3 microseconds: all of them up to so many; after narrowing; and, where no
 #: term narrows, the first ones in order of insertion.
@@ -45,7 +44,7 @@ Hits = list[tuple[int, float]]
 
 
 class Frequencies:
-    """In how many documents terms are: counted once, as long as the store does not change."""
+    """In how many documents terms are: counted once, as long as the index does not change."""
 
     def __init__(self) -> None:
         self._known: tuple[object, dict[str, int]] = (None, {})
@@ -133,7 +132,7 @@ class Lexicon:
         connection: sqlite3.Connection,
         analyzer: Analyzer,
         frequencies: Frequencies,
-        moment: object,
+        generation: int,
     ) -> None:
         """Read nothing yet.
 
@@ -141,10 +140,10 @@ class Lexicon:
             connection: In a read transaction.
             analyzer: Of the store.
             frequencies: What is known of its terms.
-            moment: What tells the state that the transaction sees from every other.
+            generation: Of the store, so that one that takes its place is told from it.
         """
         self._connection, self._analyzer = connection, analyzer
-        self._frequencies, self._moment = frequencies, moment
+        self._frequencies, self._generation = frequencies, generation
 
     def search(self, query: str, k: int, condition: Condition | None = None) -> Hits:
         """Numbers of the k best documents with their scores above 0, best first, ties in order of insertion."""
@@ -179,10 +178,11 @@ class Lexicon:
         return self._true_scores(phrases, pks, statistics)
 
     def _statistics(self) -> Statistics:
-        return Statistics(*totals(self._connection))
+        return Statistics(*terms.totals(self._connection))
 
     def _count(self, phrases: Sequence[str]) -> list[int]:
-        return self._frequencies.of(self._connection, self._moment, phrases)
+        moment = (self._generation, *terms.moment(self._connection))
+        return self._frequencies.of(self._connection, moment, phrases)
 
     def _is_light(self, phrases: Sequence[str], statistics: Statistics) -> bool:
         return statistics.documents <= EXHAUSTIVE or sum(self._count(phrases)) <= EXHAUSTIVE
@@ -207,7 +207,7 @@ class Lexicon:
     def _true_scores(
         self, phrases: Sequence[str], pks: Sequence[int], statistics: Statistics
     ) -> dict[int, float]:
-        texts = bodies(self._connection, self._analyzer, pks)
+        texts = terms.bodies(self._connection, self._analyzer, pks)
         return bm25.scores(texts, self._analyzer, phrases, self._count(phrases), statistics)
 
     def _all_scores(self, phrases: list[str], pks: Sequence[int]) -> dict[int, float]:

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from .analysis import Analyzer
 
-#: FTS5 keeps the average length of a document in this row, see "The %_data table" in its documentation.
-_AVERAGES = 1
+#: Rows of FTS5's table of data that its documentation describes: the number of documents and of words, and the list of
+#: its segments, which no change leaves as it was.
+_AVERAGES, _STRUCTURE = 1, 10
 
 
 def table(analyzer: Analyzer) -> str:
@@ -61,6 +62,14 @@ def totals(connection: sqlite3.Connection) -> tuple[int, int]:
     row = connection.execute("SELECT block FROM lexical_data WHERE id = ?", (_AVERAGES,)).fetchone()
     numbers = varints(row[0]) if row else []
     return (numbers[0], numbers[1]) if len(numbers) > 1 else (0, 0)
+
+
+def moment(connection: sqlite3.Connection) -> tuple[object, ...]:
+    """What differs between any two states of one index."""
+    rows = connection.execute(
+        "SELECT block FROM lexical_data WHERE id IN (?, ?) ORDER BY id", (_AVERAGES, _STRUCTURE)
+    )
+    return tuple(rows.fetchall())
 
 
 def varints(block: bytes) -> list[int]:
