@@ -38,9 +38,9 @@ def table(rows: int = 3) -> pa.Table:
 
 def test_every_damaged_byte_is_found_or_changes_nothing(tmp_path: Path) -> None:
     """Flip each byte of a shard: it is called damaged, or reads as it was written."""
-    path, header = tmp_path / "a.parquet", Header(7, "digest", 3, 3, {"pairs": 5})
-    write_shard(path, table(), header)
-    assert read_shard(path) == (header, read_shard(path)[1])
+    path, header = tmp_path / "a.parquet", Header(7, "digest", 2, 2, {"pairs": 5})
+    write_shard(path, table(2), header)
+    assert read_shard(path)[0] == header
     content, expected = path.read_bytes(), read_shard(path)[1]
     found = 0
     for place in range(len(content)):
