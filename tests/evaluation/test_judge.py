@@ -19,7 +19,7 @@ judgements = st.dictionaries(st.sampled_from(DOCUMENTS), st.integers(-2, 4), min
 cases = st.dictionaries(st.sampled_from("abcdef"), st.tuples(rankings, judgements), min_size=1)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(cases, st.integers(1, 12))
 def test_values_are_those_of_the_formulas(case: dict, k: int) -> None:
     qrels = {query: judged for query, (_, judged) in case.items()}

@@ -77,7 +77,7 @@ def by_formulas(found: list[str], judged: dict[str, int]) -> dict[str, float]:
 @pytest.mark.filterwarnings(
     "ignore:None of the:UserWarning", "ignore:The retriever returned at most:UserWarning"
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(cases)
 def test_by_formulas(case: dict[str, Any]) -> None:
     result = evaluated(case)
