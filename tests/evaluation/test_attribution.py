@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from html import escape
 from typing import Any
 
 import pytest
@@ -247,13 +248,22 @@ def test_advice_is_about_what_costs_most(known: dict[str, Any], remedy: str) -> 
 
 
 def test_advice_on_recall() -> None:
-    shallow = [candidate(f"x{number}", lexical_score=None) for number in range(10)]
+    shallow = [candidate(f"x{number}") for number in range(10)]
     tune = advised(trace(shallow), qrels={"never": 1})
     assert tune.startswith(
-        "Most is lost to documents not recalled, 1.000 of nDCG@2. Tune the bi-encoder, or recall by"
+        "Most is lost to documents not recalled, 1.000 of nDCG@2. Tune the bi-encoder. More"
     )
-    by_words = [replace(one, lexical_score=1.0) for one in shallow]
-    assert "or recall by words" not in advised(trace(by_words), qrels={"never": 1})
+    known = {"recall_score": 1.0, "dense_score": 1.0, "lexical_score": 2.0}
+    for other, remedy in (
+        ({}, "Tune the bi-encoder, or recall by words as well (recall_mode='hybrid'). More"),
+        (
+            {"lexical_score": 1.0, "dense_score": 2.0},
+            "2. Recall by meaning as well (recall_mode='hybrid'). More",
+        ),
+        ({"recall_score": 3.0}, "2. Tune the bi-encoder. More"),
+    ):
+        scored = [replace(one, **{**known, **other}) for one in shallow]
+        assert remedy in advised(trace(scored), qrels={"never": 1})
     # Three relevant documents in the deeper half, four missed: twice the depth may find most of these.
     deep = [candidate("hit"), *shallow[:5], *(candidate(f"late{number}") for number in range(3))]
     qrels = {
@@ -307,6 +317,11 @@ def test_as_text_and_as_data() -> None:
     ]
     assert lines[5] == "nDCG@1 0.5000, ceiling 1.0000: 0.0000 lost to recall, 0.5000 to ordering."
     assert lines[6].endswith("0.6667 out of reach, as more documents are relevant than it counts.")
+    assert repr(attribution) == "<Attribution of 'mine': 2 of 3 not among the first 1>"
+    assert attribution._repr_html_().startswith(
+        "<table>\n<caption>mine: 3 relevant documents of 1 queries</caption>"
+    )
+    assert attribution._repr_html_().endswith(f"<p>{escape(attribution.advice)}</p>")
     data = json.loads(json.dumps(attribution.to_dict()))
     assert data["counts"] == {"not_recalled": 1, "truncated": 1}
     assert data["found"] == 1

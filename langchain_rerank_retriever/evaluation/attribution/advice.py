@@ -8,6 +8,7 @@ from langchain_rerank_retriever.evaluation.attribution.splits import ErrorSplit
 from langchain_rerank_retriever.evaluation.judge import judge
 from langchain_rerank_retriever.evaluation.result import Evaluation
 from langchain_rerank_retriever.evaluation.trace import TracedCandidate
+from langchain_rerank_retriever.protocols import RecallMode
 
 #: Less than this is not worth advice: hardly any set of queries can tell it from chance.
 NEGLIGIBLE = 0.01
@@ -21,7 +22,7 @@ class Evidence:
         depth: Most candidates that a query had; 0 where there are no traces.
         deeper_half: How many relevant documents recall found beyond half that depth.
         not_recalled: How many it did not find.
-        lexical: Whether lexical scores took part.
+        side: Which scores recall ordered by, `"dense"` or `"lexical"`; None where by both, or by something else.
         reranked: Whether anything but recall decided the order.
         recall_order: The measure if the candidates stayed in recall order; None where there are no traces.
     """
@@ -29,7 +30,7 @@ class Evidence:
     depth: int
     deeper_half: int
     not_recalled: int
-    lexical: bool
+    side: RecallMode | None
     reranked: bool
     recall_order: float | None
 
@@ -49,10 +50,16 @@ def evidence_of(evaluation: Evaluation, measure: str, not_recalled: int) -> Evid
         depth=depth,
         deeper_half=len(deeper),
         not_recalled=not_recalled,
-        lexical=any(one.lexical_score is not None for _, one in candidates),
+        side=_side([one for _, one in candidates]),
         reranked=any(trace.reranked for trace in evaluation.traces.values()),
         recall_order=_recall_order(evaluation, measure),
     )
+
+
+def _side(candidates: Sequence[TracedCandidate]) -> RecallMode | None:
+    if candidates and all(one.recall_score == one.lexical_score for one in candidates):
+        return None if candidates[0].recall_score is None else "lexical"
+    return "dense" if candidates and all(one.recall_score == one.dense_score for one in candidates) else None
 
 
 def _recall_order(evaluation: Evaluation, measure: str) -> float | None:
@@ -116,9 +123,12 @@ def _not_recalled(evidence: Evidence) -> str:
             f"documents, so that twice as many candidates may hold a good part of the {evidence.not_recalled} that "
             f"are missed."
         )
-    hybrid = "" if evidence.lexical else ", or recall by words as well (recall_mode='hybrid')"
+    remedy = {
+        "dense": "Tune the bi-encoder, or recall by words as well (recall_mode='hybrid')",
+        "lexical": "Recall by meaning as well (recall_mode='hybrid')",
+    }.get(evidence.side or "", "Tune the bi-encoder")
     return (
-        f"Tune the bi-encoder{hybrid}. More candidates would help little: the deeper half of the {evidence.depth} "
+        f"{remedy}. More candidates would help little: the deeper half of the {evidence.depth} "
         f"held only {evidence.deeper_half} relevant documents, and {evidence.not_recalled} are missed."
     )
 

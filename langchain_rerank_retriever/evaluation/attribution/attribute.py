@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from html import escape
 from typing import Any
 
 from langchain_rerank_retriever.errors import InvalidArgumentError
@@ -18,10 +19,10 @@ from langchain_rerank_retriever.evaluation.attribution.fates import (
 from langchain_rerank_retriever.evaluation.attribution.splits import ErrorSplit, split_errors
 from langchain_rerank_retriever.evaluation.judgements import some
 from langchain_rerank_retriever.evaluation.result import Evaluation
-from langchain_rerank_retriever.evaluation.table import as_text
+from langchain_rerank_retriever.evaluation.table import as_html, as_text
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Attribution:
     """What became of the relevant documents of one system; `str()` is a table with the advice.
 
@@ -78,10 +79,24 @@ class Attribution:
         return [header, *rows]
 
     def __str__(self) -> str:
-        title = f"{self.name}: {self.relevant} relevant documents of {self.queries} queries"
-        return "\n".join(
-            [title, as_text(self.table()), *map(in_words, self.splits), *self.notes, self.advice]
-        )
+        return "\n".join([self._title(), as_text(self.table()), *self._words()])
+
+    def __repr__(self) -> str:
+        return f"<Attribution of {self.name!r}: {len(self.lost)} of {self.relevant} not among the first {self.k}>"
+
+    def _repr_html_(self) -> str:
+        """Show as a table in a notebook."""
+        parts = [
+            as_html(self.table(), self._title()),
+            *(f"<p>{escape(words)}</p>" for words in self._words()),
+        ]
+        return "\n".join(parts)
+
+    def _title(self) -> str:
+        return f"{self.name}: {self.relevant} relevant documents of {self.queries} queries"
+
+    def _words(self) -> list[str]:
+        return [*map(in_words, self.splits), *self.notes, self.advice]
 
 
 def _share(count: int, of: int) -> list[str]:

@@ -80,7 +80,7 @@ def lost_documents(
     ways = {query_id: _Way.of(evaluation, query_id) for query_id, _, _ in missed}
     without_filter = {} if unfiltered is None else {one: _Way.of(unfiltered, one).places for one in ways}
     absent = [document_id for query_id, document_id, _ in missed if document_id not in ways[query_id].places]
-    stored = None if indexed is None else _stored(indexed, sorted(set(absent)))
+    stored = _stored(indexed, sorted(set(absent))) if indexed is not None and absent else None
     lost = []
     for query_id, document_id, relevance in missed:
         way = ways[query_id]
