@@ -60,7 +60,7 @@ class RerankRetriever(AssembledRetriever):
         blend: Fitted weights of the stages, as `tune` makes them; None orders by the re-ranker alone.
         timeout: Seconds after which no further pairs are scored. What is scored by then is ranked; the rest follows
             in recall order, without a `rerank_score`. The time counts from the call, recall included. A compressor
-            cannot be stopped in the middle.
+            other than `CrossEncoderReranker` cannot be stopped in the middle.
         collapse: Metadata key (dotted for nested metadata, as in filters) whose equal values belong together, such as
             the source of chunks: of the candidates of one value only the best is returned, after re-ranking, so that
             `k` counts parents. A document without the key stands for itself. `fetch_k` bounds what there is to choose

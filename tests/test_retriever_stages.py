@@ -107,6 +107,16 @@ def test_which_stage_left_out_what(store: FaissStore) -> None:
     assert {row.dropped_by for row in single.candidates} == {None, 1}
 
 
+def test_what_our_own_compressor_leaves_out_shows_its_score(store: FaissStore) -> None:
+    model = ScriptedCrossEncoder(lambda _, passage: float(len(passage)))
+    explanation = both(RerankRetriever(store, reranker=CrossEncoderReranker(model=model, top_n=2)))
+    rows = explanation.candidates
+    assert ids(explanation.documents) == LONGEST_FIRST[:2]
+    assert [row.outcome for row in rows] == ["returned"] * 2 + ["dropped_by_reranker"] * 4
+    assert {row.document.id: row.rerank_score for row in rows} == LENGTHS
+    assert {row.unscored for row in rows} == {None}
+
+
 def test_a_list_of_one_is_that_one(store: FaissStore) -> None:
     for reranker in (Longest(), OnlyRed(), CrossEncoderReranker(model=Longest(), top_n=2)):
         alone, listed = (RerankRetriever(store, reranker=one, blend=BLEND) for one in (reranker, [reranker]))
@@ -140,7 +150,8 @@ def test_a_deadline_in_a_cascade(store: FaissStore) -> None:
     late = RerankRetriever(store, reranker=[cheap, ALPHABETICAL], k=6, timeout=1e-9)
     explanation = late.explain(QUERY)
     assert explanation.timed_out
-    assert ids(explanation.documents) == LONGEST_FIRST[:4]
+    assert ids(explanation.documents) == [row.document.id for row in explanation.candidates][:4]
+    assert [row.recall_rank for row in explanation.candidates] == [1, 2, 3, 4, 5, 6]
     assert [row.unscored for row in explanation.candidates] == ["timeout"] * 4 + [None] * 2
 
 

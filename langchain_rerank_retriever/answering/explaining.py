@@ -64,11 +64,9 @@ def returned_documents(candidates: Sequence[ExplainedCandidate], kind: Relevance
 
 def _reranked(place: int, rescored: Rescored | None) -> tuple[float | None, bool | None, Unscored | None]:
     """Return the re-ranker's score of a candidate, whether it was cut, and why it was not scored."""
-    if rescored is None or place in rescored.dropped:
-        return None, None, None
-    score = None if rescored.scores is None else _number(rescored.scores[place])
-    if score is None:
-        return None, None, rescored.unscored
+    score = None if rescored is None or rescored.scores is None else _number(rescored.scores[place])
+    if rescored is None or score is None:
+        return None, None, None if rescored is None or place in rescored.dropped else rescored.unscored
     return score, None if rescored.truncated is None else bool(rescored.truncated[place]), None
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any
 
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from langchain_rerank_retriever.answering.scoring import Scored, StopRule, ascore, score
 from langchain_rerank_retriever.errors import ScoringError
 from langchain_rerank_retriever.protocols import SCORE_KEYS, AsyncPairScorer, Unscored
+from langchain_rerank_retriever.recall.fusion import best_first
+from langchain_rerank_retriever.reranker import CrossEncoderReranker
 
 Reranker = BaseCrossEncoder | BaseDocumentCompressor
 
@@ -66,7 +68,7 @@ def rescore(
         query: The query.
         documents: In recall order; they are not changed.
         deadline: A time of `time.monotonic` after which no further pairs are scored, see `score`. A compressor cannot
-            be stopped in the middle and ignores it. None is no limit.
+            be stopped in the middle and ignores it, except our own: that puts what is unscored last. None is no limit.
         stop: Says when the rest need not be scored; a compressor ignores it.
 
     Raises:
@@ -76,6 +78,8 @@ def rescore(
         return _nothing(reranker)
     if isinstance(reranker, BaseCrossEncoder):
         return _with(documents, score(reranker, _pairs(query, documents), deadline=deadline, stop=stop))
+    if type(reranker) is CrossEncoderReranker:
+        return _best(reranker, rescore(reranker.model, query, documents, deadline=deadline))
     marked = _marked(documents)
     return _unmarked(documents, reranker.compress_documents(marked, query))
 
@@ -97,6 +101,8 @@ async def arescore(
         )
     if isinstance(reranker, BaseCrossEncoder):
         return await asyncio.to_thread(rescore, reranker, query, documents, deadline=deadline, stop=stop)
+    if type(reranker) is CrossEncoderReranker:
+        return _best(reranker, await arescore(reranker.model, query, documents, deadline=deadline))
     marked = _marked(documents)
     return _unmarked(documents, await reranker.acompress_documents(marked, query))
 
@@ -113,6 +119,18 @@ def _pairs(query: str, documents: Sequence[Document]) -> list[tuple[str, str]]:
 def _with(documents: Sequence[Document], scored: Scored) -> Rescored:
     order = tuple(range(len(documents)))
     return Rescored(tuple(documents), order, False, scored.scores, scored.truncated, scored.unscored)
+
+
+def _best(reranker: CrossEncoderReranker, rescored: Rescored) -> Rescored:
+    """Keep what our own compressor keeps of what its cross-encoder scored."""
+    scores = np.zeros(0) if rescored.scores is None else rescored.scores
+    there = ~np.isnan(scores)
+    best = np.flatnonzero(there)[best_first(scores[there])]
+    if reranker.score_threshold is not None:
+        best = best[scores[best] >= reranker.score_threshold]
+    order = (*best.tolist(), *np.flatnonzero(~there).tolist())[: reranker.top_n]
+    dropped = {place: 1 for place in range(len(scores)) if place not in order}
+    return replace(rescored, order=order, is_final=True, dropped=dropped)
 
 
 def _marked(documents: Sequence[Document]) -> list[Document]:

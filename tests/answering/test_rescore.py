@@ -412,7 +412,8 @@ def test_our_own_reranker_as_a_compressor() -> None:
     result = both(CrossEncoderReranker(model=Foreign(), top_n=2), documents("aa", "a", "aaa"))
     assert result.order == (2, 0)
     assert result.scores is not None
-    np.testing.assert_array_equal(result.scores, [2.0, np.nan, 3.0])
+    np.testing.assert_array_equal(result.scores, [2.0, 1.0, 3.0])
+    assert result.dropped == {1: 1}
 
 
 @pytest.mark.parametrize(

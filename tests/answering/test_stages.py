@@ -1,6 +1,7 @@
 """Re-rankers one after the other: what each is given, what is left, and which of them left out what."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -121,7 +122,7 @@ def test_a_compressor_that_comes_last_gives_the_final_order() -> None:
     assert result.is_final
     assert result.order == (3, 2)
     assert result.dropped == {1: 1, 0: 2}
-    np.testing.assert_array_equal(result.scores, [np.nan, np.nan, -99.0, -98.0])  # type: ignore[arg-type]
+    np.testing.assert_array_equal(result.scores, [-100.0, np.nan, -99.0, -98.0])  # type: ignore[arg-type]
 
 
 def test_nothing_is_left() -> None:
@@ -139,9 +140,32 @@ def test_what_the_time_does_not_suffice_for_stays_in_the_order_of_the_stage_befo
     stages = [CrossEncoderReranker(model=cheap, top_n=2), dear]
     result = rerank(stages, "q", documents("abc"), deadline=0.0)
     assert result is not None
-    assert cheap.asked == [["a", "b", "c"]]
+    assert cheap.asked == dear.asked == []  # our own compressor keeps the deadline, too
+    assert (result.order, result.unscored) == ((0, 1), "timeout")
+    late = time.monotonic() + 0.5
+    waiting = Scripted(lambda name: time.sleep(0.2) or float(ord(name)))
+    result = rerank(
+        [CrossEncoderReranker(model=waiting, top_n=2), dear], "q", documents("abc"), deadline=late
+    )
+    assert result is not None
+    assert waiting.asked == [["a", "b", "c"]]
     assert dear.asked == []
-    assert (result.order, result.unscored) == ((2, 1), "timeout")
+    assert (result.order, result.unscored, result.dropped) == ((2, 1), "timeout", {0: 1})
+
+
+@given(st.lists(st.integers(-3, 3), max_size=12), st.integers(1, 14), st.none() | st.integers(-3, 3))
+def test_our_own_compressor_keeps_what_it_keeps_by_itself(
+    scores: list[int], kept: int, threshold: int | None
+) -> None:
+    names = "abcdefghijkl"[: len(scores)]
+    model = Scripted(lambda name: float(scores[names.index(name)]))
+    own = CrossEncoderReranker(model=model, top_n=kept, score_threshold=threshold)
+    result = rerank([own], "q", documents(names))
+    assert result is not None
+    expected = own.compress_documents(documents(names), "q")
+    assert [result.documents[place].id for place in result.order] == [one.id for one in expected]
+    assert set(result.order).isdisjoint(result.dropped)
+    assert len(result.order) + len(result.dropped) == len(names)
 
 
 @given(
