@@ -116,6 +116,20 @@ def verify(
         raise typer.Exit(1)
 
 
+@app.command()
+def repair(
+    bundle: Annotated[Path, typer.Argument(help="Folder that tune or save_local wrote.")], json_: Json = False
+) -> None:
+    """Make anew what is derived from a bundle's documents, where it is wrong; exits with 1 where that is not enough.
+
+    Example: langchain-rerank repair demo-bundle
+    """
+    from langchain_rerank_retriever.cli import repair as command
+
+    if not command.run(bundle, as_json=json_):
+        raise typer.Exit(1)
+
+
 app.command()(evaluate)
 app.command()(compare)
 

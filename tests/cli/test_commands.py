@@ -18,13 +18,14 @@ from langchain_core.embeddings import Embeddings
 from langchain_rerank_retriever import RerankRetriever, __version__
 from langchain_rerank_retriever.cli import app as app_module
 from langchain_rerank_retriever.cli.output import print_documents, print_table, printable
+from langchain_rerank_retriever.runtime.choosing import derived
 from langchain_rerank_retriever.store import indexing, snapshots, upkeep
 
 from .conftest import Finished
 
 Run = Callable[..., Finished]
 
-COMMANDS = ("demo", "search", "info", "verify", "evaluate", "compare", "bench")
+COMMANDS = ("demo", "search", "info", "verify", "repair", "evaluate", "compare", "bench")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -220,6 +221,66 @@ def test_verify_says_what_is_wrong(run: Run, bundle: Path, tmp_path: Path) -> No
     assert (finished.code, finished.out.splitlines()) == (1, data["problems"])
 
 
+def test_repair(run: Run, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANGCHAIN_RERANK_CACHE", str(tmp_path / "cache"))
+    copy = tmp_path / "copy"
+    shutil.copytree(bundle, copy)
+    finished = run("repair", copy)
+    assert (finished.code, finished.out) == (0, f"{copy} needs no repair.\n")
+
+    def damage() -> None:
+        with contextlib.closing(sqlite3.connect(copy / "store" / "store.db")) as connection:
+            connection.execute("DELETE FROM field WHERE pk < 5")
+            connection.commit()
+
+    damage()
+    derived.write("0" * 32, {"fact": 1}, b"content")
+    derived.write("1" * 32, {"fact": 1}, b"content")
+    (tmp_path / "cache" / ("1" * 32) / "content.bin").write_bytes(b"contents")
+    assert run("verify", copy, "--deep").code == 1
+    finished = run("repair", copy)
+    assert (finished.code, finished.out.splitlines()) == (
+        0,
+        [
+            "repaired: the metadata index",
+            "repaired: 1 of the models compiled on this machine, which are made again when they are needed",
+        ],
+    )
+    kept = {path.name for path in (tmp_path / "cache").iterdir()}
+    assert "0" * 32 in kept
+    assert "1" * 32 not in kept
+    assert run("verify", copy, "--deep").code == 0
+    damage()
+    finished = run("repair", copy, "--json")
+    assert json.loads(finished.out) == {"ok": True, "repaired": ["the metadata index"], "problems": []}
+
+
+def test_repair_says_what_it_cannot_repair(run: Run, bundle: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(bundle, copy)
+    with contextlib.closing(sqlite3.connect(copy / "store" / "store.db")) as connection:
+        connection.execute("UPDATE document SET text = 'another' WHERE pk = 3")
+        connection.commit()
+
+    def rows() -> list[object]:
+        with contextlib.closing(sqlite3.connect(copy / "store" / "store.db")) as connection:
+            return [
+                connection.execute(f"SELECT * FROM {name}").fetchall()
+                for name in ("document", "field", "vector")
+            ]
+
+    before = rows()
+    finished = run("repair", copy, "--json")
+    data = json.loads(finished.out)
+    assert (finished.code, data["ok"], data["repaired"]) == (1, False, [])
+    assert "restore a copy" in data["problems"][-1]
+    assert rows() == before
+    (copy / "store" / "store.db").write_bytes(b"nothing of the kind")
+    finished = run("repair", copy)
+    assert finished.code == 1
+    assert "is not a database of this package" in finished.out
+
+
 def test_a_changed_model_is_told(run: Run, bundle: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(bundle, copy)
@@ -267,6 +328,7 @@ def one_line(finished: Finished) -> str:
         ),
         (("info", "no-such-folder"), "no-such-folder is no bundle: no such folder"),
         (("verify", "no-such-folder"), "no-such-folder is no bundle: no such folder"),
+        (("repair", "no-such-folder"), "no-such-folder is no bundle: no such folder"),
         (("demo", "--query", "x", "--output", "no-such-folder"), "no-such-folder is no bundle"),
         (("search", "BUNDLE", " "), "The query is blank; expected some text to search for."),
         (("search", "BUNDLE", "\udcff"), "The query cannot be written as UTF-8: it holds a lone surrogate"),

@@ -66,18 +66,37 @@ def read(key: str) -> tuple[dict[str, Any], bytes] | None:
     if not folder.exists():
         return None
     try:
-        entry = json.loads((folder / _MANIFEST).read_bytes())
-        content = (folder / _CONTENT).read_bytes()
-        facts, checksum = dict(entry["facts"]), entry["sha256"]
+        facts, content = _whole(folder)
     except (OSError, ValueError, LookupError, TypeError) as error:
-        _warn(folder, repr(error))
-        return None
-    if checksum != _checksum(facts, content):
-        _warn(folder, "its checksum is another")
+        logger.warning("The cached entry '%s' is not read: %r. It is made again.", folder, error)
         return None
     # That it was used; where that cannot be written it is only taken for older than it is.
     with suppress(OSError):
         os.utime(folder)
+    return facts, content
+
+
+def remove_damaged() -> int:
+    """Remove the entries that are not whole, which are made again when they are needed; returns how many there were."""
+    removed = 0
+    for folder in cache_folder().glob("*"):
+        if not _ENTRY.fullmatch(folder.name):
+            continue
+        try:
+            _whole(folder)
+        except (OSError, ValueError, LookupError, TypeError):
+            _remove(folder)
+            removed += not folder.exists()
+    return removed
+
+
+def _whole(folder: Path) -> tuple[dict[str, Any], bytes]:
+    """Read an entry; raises one of several errors for one that is not what was written."""
+    entry = json.loads((folder / _MANIFEST).read_bytes())
+    content = (folder / _CONTENT).read_bytes()
+    facts = dict(entry["facts"])
+    if entry["sha256"] != _checksum(facts, content):
+        raise ValueError("its checksum is another")
     return facts, content
 
 
@@ -131,10 +150,6 @@ def _make_room(newest: Path) -> None:
 
 def _size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.iterdir())
-
-
-def _warn(folder: Path, why: str) -> None:
-    logger.warning("The cached entry '%s' is not read: %s. It is made again.", folder, why)
 
 
 def _remove(folder: Path) -> None:
