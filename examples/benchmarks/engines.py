@@ -32,9 +32,9 @@ from store_scale import mixture
 from langchain_rerank_retriever import FaissStore, PooledEmbeddings, RerankRetriever
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.engines.__main__ import namespaces
+from tests.engines.__main__ import namespaces, remove_mount_point
 from tests.engines.example import example
-from tests.engines.launched import bring_up_loopback
+from tests.engines.launched import isolate
 
 DEPTH = 100
 EFFORT = 2 * DEPTH  # `ef` of the graphs that are not tuned by themselves
@@ -156,7 +156,7 @@ def milvus(case: Case, folder: Path, approximate: bool) -> Iterator[tuple[str, f
     """Stores, each with its name and the seconds that filling it took."""
     from tests.engines.milvus.server import MilvusStandalone
 
-    bring_up_loopback()
+    isolate()
     server = MilvusStandalone(folder)
     try:
         for index in ("FLAT", "HNSW")[: 1 + approximate]:
@@ -198,7 +198,10 @@ def in_child(store: str, case: Path, scratch: Path, *, approximate: bool) -> lis
     isolated = namespaces(network=store == "milvus")
     told = json.dumps([store, str(case), str(report), approximate])
     environment = os.environ | {"TMPDIR": str(scratch)}
-    subprocess.run([*isolated, sys.executable, __file__, "--child", told], env=environment, check=True)
+    try:
+        subprocess.run([*isolated, sys.executable, __file__, "--child", told], env=environment, check=True)
+    finally:
+        remove_mount_point()
     return [Measured(**row) for row in json.loads(report.read_text(encoding="utf-8"))]
 
 

@@ -11,13 +11,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from xml.etree import ElementTree
 
-from tests.engines.launched import ISOLATED, interrupt
+from tests.engines.launched import ISOLATED, MILVUS, interrupt
 
 HERE = Path(__file__).parent
 
@@ -105,7 +106,16 @@ def run(engine: str, arguments: Sequence[str]) -> Outcome:
         folders = [str(HERE / engine), f"--junitxml={report}", f"--basetemp={scratch}/pytest"]
         # So that what servers and tests leave among temporary files goes with the rest.
         environment = os.environ | {"TMPDIR": scratch}
-        return read_outcome(wait_for([*launched, *folders, *arguments], environment), report)
+        try:
+            return read_outcome(wait_for([*launched, *folders, *arguments], environment), report)
+        finally:
+            remove_mount_point()
+
+
+def remove_mount_point() -> None:
+    """Remove the folder that isolated runs made to mount over; one that holds anything is not theirs."""
+    with suppress(OSError):
+        MILVUS.rmdir()
 
 
 def wait_for(command: Sequence[str], environment: Mapping[str, str]) -> int:

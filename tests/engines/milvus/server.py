@@ -41,6 +41,7 @@ class MilvusStandalone:
         # finds its port free again.
         Path("/proc/sys/net/ipv4/tcp_max_tw_buckets").write_text("0", encoding="ascii")
         self.uri = f"http://127.0.0.1:{PORT}"
+        self._folder = folder
         config = MilvusServerConfig(data_dir=str(folder), proxy_port=PORT)
         for key, value in SETTINGS.items():
             config.set(key, value)
@@ -72,10 +73,14 @@ class MilvusStandalone:
             try:
                 MilvusClient(self.uri, timeout=5).list_collections()
                 return
-            except MilvusException:
+            except MilvusException as error:
                 if self._server.server_proc.poll() is not None or time.monotonic() > deadline:
-                    raise
+                    raise RuntimeError(f"Milvus does not answer. It said: {self._last_words()}") from error
                 time.sleep(0.2)
+
+    def _last_words(self) -> str:
+        logs = sorted((self._folder / "logs").glob("milvus-std*.log"))
+        return "".join(log.read_text(encoding="utf-8", errors="replace")[-1000:] for log in logs)
 
     def close(self) -> None:
         """Stop it: it takes minutes to end by itself, and its data are not needed any more."""
