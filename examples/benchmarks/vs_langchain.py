@@ -13,9 +13,9 @@ Without `--bundle` the cross-encoder is the language model under a head of rando
 order is one that both sides must agree on, but no measure of quality. With `--bundle`, a folder that `tune` wrote for
 the same data set, both sides get the bundle's models and lengths, and what its own depth is worth is measured, too.
 
-Before queries are asked at once, what is loaded is taken out of the garbage collector's sight, as a server does when it
-has started (`gc.freeze()`): torch and transformers bring half a million objects, and whenever the collector looks at all
-of them, every thread stops for up to 0.3 s, whichever side is asked.
+Before queries are asked at once, what is loaded is taken out of the garbage collector's sight (`gc.freeze()`), as a
+server does when it has started: torch and transformers bring half a million objects, and when the collector looks at
+them all, every thread stops for up to 0.3 s, whichever side is asked.
 
 A ratio is the median over the rounds of theirs by ours, with its quartiles; the sides swap places every round.
 """
