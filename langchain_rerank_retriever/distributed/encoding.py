@@ -12,7 +12,7 @@ import pyarrow as pa
 from langchain_core.embeddings import Embeddings
 
 from langchain_rerank_retriever.distributed.job import Runner, ShardsResult, Work, checked_size, run_job
-from langchain_rerank_retriever.distributed.shards import Made
+from langchain_rerank_retriever.distributed.shard_file import Made
 from langchain_rerank_retriever.distributed.slices import Row, slices_of
 from langchain_rerank_retriever.distributed.unique import check_unique
 from langchain_rerank_retriever.errors import DataError, InvalidArgumentError

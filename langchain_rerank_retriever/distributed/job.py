@@ -8,7 +8,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Protocol
 
-from langchain_rerank_retriever.distributed.shards import Header, Made, ShardFolder, claimed
+from langchain_rerank_retriever.distributed.shard_file import Header, Made
+from langchain_rerank_retriever.distributed.shards import ShardFolder, claimed
 from langchain_rerank_retriever.distributed.slices import Row, Slice
 from langchain_rerank_retriever.errors import DataError, InvalidArgumentError, InvalidDocumentError
 

@@ -10,7 +10,8 @@ from typing import Any
 from langchain_core.vectorstores import VectorStore
 
 from langchain_rerank_retriever.distributed.encoding import JOB, model_identity
-from langchain_rerank_retriever.distributed.shards import ShardFolder, read_shard
+from langchain_rerank_retriever.distributed.shard_file import read_shard
+from langchain_rerank_retriever.distributed.shards import ShardFolder
 from langchain_rerank_retriever.errors import FormatError, InvalidArgumentError, ModelMismatchError
 from langchain_rerank_retriever.files import written_whole
 from langchain_rerank_retriever.protocols import FloatArray

@@ -13,7 +13,7 @@ from langchain_core.embeddings import Embeddings
 
 from langchain_rerank_retriever.distributed.encoding import model_identity
 from langchain_rerank_retriever.distributed.job import Runner, ShardsResult, Work, checked_size, run_job
-from langchain_rerank_retriever.distributed.shards import Made
+from langchain_rerank_retriever.distributed.shard_file import Made
 from langchain_rerank_retriever.distributed.slices import Row, slices_of
 from langchain_rerank_retriever.distributed.stored import StoredTexts, opened, store_path, texts_of
 from langchain_rerank_retriever.errors import DataError, InvalidArgumentError

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from langchain_rerank_retriever.distributed.job import Job, do_slice
-from langchain_rerank_retriever.distributed.shards import Header, ShardFolder
+from langchain_rerank_retriever.distributed.shard_file import Header
+from langchain_rerank_retriever.distributed.shards import ShardFolder
 from langchain_rerank_retriever.distributed.slices import FilePart, Slice, staged
 from langchain_rerank_retriever.errors import InvalidArgumentError, MissingExtraError, ShardError
 
@@ -27,7 +28,8 @@ _STAGED, _TRIES = "staged", "tries"
 class RayCluster:
     """Where the workers of a job run.
 
-    Every worker loads the job's models for itself. Where Ray is connected already, that connection is used.
+    Every worker loads the job's models for itself, and the nodes need this package. Where Ray is connected already,
+    that connection is used; how a cluster lets clients in is set by Ray's own environment variables (`RAY_AUTH_MODE`).
 
     Attributes:
         address: Of an existing cluster, ``"host:port"``, or ``"auto"`` for the one this machine is in. None starts

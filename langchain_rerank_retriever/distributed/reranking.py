@@ -11,7 +11,7 @@ import pyarrow as pa
 from langchain_core.cross_encoders import BaseCrossEncoder
 
 from langchain_rerank_retriever.distributed.job import Runner, ShardsResult, Work, checked_size, run_job
-from langchain_rerank_retriever.distributed.shards import Made
+from langchain_rerank_retriever.distributed.shard_file import Made
 from langchain_rerank_retriever.distributed.slices import Row, slices_of
 from langchain_rerank_retriever.distributed.stored import opened, store_path, texts_of
 from langchain_rerank_retriever.errors import DataError, InvalidArgumentError, ScoringError

@@ -15,7 +15,8 @@ from langchain_rerank_retriever.distributed import RayCluster, encode_corpus
 from langchain_rerank_retriever.distributed.encoding import EncodeJob
 from langchain_rerank_retriever.distributed.ray_cluster import ShardWorker
 from langchain_rerank_retriever.distributed.reranking import RerankJob
-from langchain_rerank_retriever.distributed.shards import Header, ShardFolder
+from langchain_rerank_retriever.distributed.shard_file import Header
+from langchain_rerank_retriever.distributed.shards import ShardFolder
 from langchain_rerank_retriever.distributed.slices import Slice, slices_of, staged
 from langchain_rerank_retriever.errors import InvalidArgumentError, MissingExtraError
 from tests.conftest import HashEmbeddings

@@ -5,15 +5,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from langchain_rerank_retriever.distributed.shards import (
-    MANIFEST,
-    Header,
-    Made,
-    ShardFolder,
-    claimed,
-    read_shard,
-    write_shard,
-)
+from langchain_rerank_retriever.distributed.shard_file import Header, Made, read_shard, write_shard
+from langchain_rerank_retriever.distributed.shards import MANIFEST, ShardFolder, claimed
 from langchain_rerank_retriever.distributed.slices import Slice
 from langchain_rerank_retriever.errors import (
     FormatError,
