@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.engines.ray.nodes import ENVIRONMENT, Node, two_nodes, wait_until
 
 WORDS = 100
-ROWS = 250  # of a shard: some seconds of work
+SHARDS = 80  # some seconds of work each, for 20,000 passages
 NODES = 2
 
 
@@ -52,17 +52,18 @@ def drive(told: str) -> None:
     given = json.loads(told)
     with PooledEmbeddings(get_model_path(), threads=given["threads"], **given["runs"]) as model:
         cluster = RayCluster(address=given["address"], workers=NODES, cpus=1.0)
-        encode_corpus(given["source"], model, given["output"], rows_per_shard=ROWS, cluster=cluster)
+        encode_corpus(given["source"], model, given["output"], rows_per_shard=given["rows"], cluster=cluster)
 
 
 class Drivers:
     """Starts drivers, one after the other, that encode into one folder."""
 
-    def __init__(self, address: str, source: Path, output: Path, runs: dict[str, str]) -> None:
+    def __init__(self, address: str, source: Path, output: Path, rows: int, runs: dict[str, str]) -> None:
         threads = max(1, (os.cpu_count() or NODES) // NODES)
         told = {
             "address": address,
             "source": str(source),
+            "rows": rows,
             "output": str(output),
             "threads": threads,
             "runs": runs,
@@ -114,15 +115,15 @@ def measure(
     precision: Annotated[Precision, typer.Option(help="Of the model.")] = "auto",
 ) -> None:
     """Print a table."""
-    runs = {"backend": backend, "precision": precision}
+    runs, size = {"backend": backend, "precision": precision}, max(10, count // SHARDS)
     with TemporaryDirectory() as scratch:
         source, one = Path(scratch, "passages.jsonl"), Path(scratch, "one")
         source.write_text("".join(json.dumps(row) + "\n" for row in passages(count)), encoding="utf-8")
         rows = []
         with PooledEmbeddings(get_model_path(), **runs) as model:
-            result = encode_corpus(source, model, one, rows_per_shard=ROWS)
+            result = encode_corpus(source, model, one, rows_per_shard=size)
             rows.append(("one process", result.seconds, (result.rows, result.rows, 1.0)))
-            size = sum(file.stat().st_size for file in one.glob("*.parquet"))
+            weight = sum(file.stat().st_size for file in one.glob("*.parquet"))
             started = time.perf_counter()
             with FaissStore(model, path=Path(scratch, "store")) as store:
                 added = load_shards(one, store).added
@@ -130,7 +131,7 @@ def measure(
         for name in ("two nodes", "two nodes, a worker, a node and the driver killed"):
             output = Path(scratch, name)
             with two_nodes() as (address, nodes):
-                drivers = Drivers(address, source, output, runs)
+                drivers = Drivers(address, source, output, size, runs)
                 started = time.perf_counter()
                 if "killed" in name:
                     killed(drivers, nodes, result.shards)
@@ -144,7 +145,8 @@ def measure(
             f"| {name} | {seconds:.0f} | {documents / seconds:.0f} | {documents} | {different} | {cosine:.6f} |"
         )
     print(
-        f"\nA passage takes {size / result.rows:,.0f} bytes in the shards; {added / loading:,.0f} a second are loaded."
+        f"\nA passage takes {weight / result.rows:,.0f} bytes in the shards; a FaissStore takes "
+        f"{added / loading:,.0f} a second."
     )
 
 
