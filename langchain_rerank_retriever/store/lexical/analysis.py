@@ -11,7 +11,7 @@ they are not, its lexical index is made anew before it is changed.
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -105,7 +105,7 @@ class Analyzer:
         return [f'"{term}"*' if self.lone.fullmatch(term) else f'"{term}"' for term in terms]
 
 
-def match_expression(phrases: list[str]) -> str:
+def match_expression(phrases: Sequence[str]) -> str:
     """Phrases as an FTS5 expression that any of them fulfils."""
     return " OR ".join(phrases)
 
