@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 from langchain_core.documents import Document
-from numpy.typing import NDArray
 
 from langchain_rerank_retriever.answering.options import Options
 from langchain_rerank_retriever.answering.outcomes import outcomes
@@ -65,14 +64,13 @@ def marginal_order(relevance: Floats, vectors: Floats, *, k: int, lambda_mult: f
     """
     if relevance.size == 0:
         return []
-    similarity: NDArray[np.float64] = vectors @ vectors.T
     chosen = [int(np.argmax(relevance))]
-    nearest = similarity[chosen[0]].copy()
+    nearest = vectors @ vectors[chosen[0]]
     while len(chosen) < min(k, relevance.size):
         worth = lambda_mult * relevance - (1 - lambda_mult) * nearest
         worth[chosen] = -np.inf
         chosen.append(int(np.argmax(worth)))
-        nearest = np.maximum(nearest, similarity[chosen[-1]])
+        nearest = np.maximum(nearest, vectors @ vectors[chosen[-1]])
     return chosen
 
 
