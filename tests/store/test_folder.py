@@ -103,7 +103,7 @@ def test_a_newer_format_is_refused_and_left_alone(tmp_path: Path) -> None:
     connection.close()
     marks = fingerprints(tmp_path / "s")
     for read_only in (False, True):
-        with pytest.raises(FormatError, match=r"format 99.*reads up to 1.*upgrade"):
+        with pytest.raises(FormatError, match=r"format 99.*reads up to 2.*upgrade"):
             FaissStore(FastEmbeddings(), path=tmp_path / "s", read_only=read_only)
     assert fingerprints(tmp_path / "s") == marks
 
