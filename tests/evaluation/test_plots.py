@@ -97,7 +97,7 @@ html_report(judge({"q": ["a"]}, {"q": {"a": 1}}))
 assert "matplotlib" in sys.modules and "matplotlib.pyplot" not in sys.modules
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=250, check=False
     )
     assert done.returncode == 0, done.stderr
 
