@@ -65,8 +65,8 @@ def compare(
         resamples: Of the test and of the bootstrap, at least 100.
 
     Raises:
-        InvalidArgumentError: If there is nothing to compare, names repeat, or queries or measures differ;
-            says what.
+        InvalidArgumentError: If there is nothing to compare, names repeat, or queries, judgements or measures
+            differ; says what.
     """
     if resamples < _FEWEST_RESAMPLES:
         raise InvalidArgumentError(f"resamples must be at least {_FEWEST_RESAMPLES}, got {resamples}.")
@@ -112,7 +112,20 @@ def _checked(evaluations: Sequence[Evaluation], baseline: str | None) -> Evaluat
                     f"{first.name!r} and {other.name!r} were evaluated on different {what}; only one of them "
                     f"has {some(ours ^ theirs)}. Evaluate both with the same qrels and measures."
                 )
+        _check_same_judgements(first, other)
     return first
+
+
+def _check_same_judgements(first: Evaluation, other: Evaluation) -> None:
+    """Refuse values that differ because the judgements do; where one side does not know its own, trust it."""
+    if not first.qrels or not other.qrels:
+        return
+    differ = [query_id for query_id, judged in other.qrels.items() if judged != first.qrels.get(query_id)]
+    if differ:
+        raise InvalidArgumentError(
+            f"{first.name!r} and {other.name!r} were judged by other judgements, of {len(differ)} queries: "
+            f"{some(differ)}. Judge the older one anew by those of today: judge(evaluation.ranking, qrels)."
+        )
 
 
 def _rows(

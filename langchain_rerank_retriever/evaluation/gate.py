@@ -10,7 +10,6 @@ import numpy as np
 from langchain_rerank_retriever.errors import InvalidArgumentError
 from langchain_rerank_retriever.evaluation.compare import SIGNIFICANT, compare
 from langchain_rerank_retriever.evaluation.comparison import ComparedSystem
-from langchain_rerank_retriever.evaluation.judgements import some
 from langchain_rerank_retriever.evaluation.measures import parse_measure
 from langchain_rerank_retriever.evaluation.paired import holm
 from langchain_rerank_retriever.evaluation.result import Evaluation
@@ -107,7 +106,6 @@ def _not_worse(evaluation: Evaluation, baseline: Evaluation) -> list[Check]:
             f"The baseline {baseline.name!r} has no measure of {evaluation.name!r}: it has "
             f"{', '.join(baseline.means)}. Evaluate with one of these."
         )
-    _check_same_judgements(evaluation, baseline)
     # Names are keys there; here the two are usually called the same.
     comparison = compare(
         [_only(baseline, shared, "the baseline"), _only(evaluation, shared, evaluation.name)]
@@ -115,19 +113,6 @@ def _not_worse(evaluation: Evaluation, baseline: Evaluation) -> list[Check]:
     rows = [row for row in comparison.rows if row.verdict != "baseline"]
     corrected = holm(np.array([row.p_value for row in rows]))
     return [_compared(row, float(p)) for row, p in zip(rows, corrected)]
-
-
-def _check_same_judgements(evaluation: Evaluation, baseline: Evaluation) -> None:
-    """Refuse values that differ because the judgements do; where one side does not know its own, trust it."""
-    if not evaluation.qrels or not baseline.qrels:
-        return
-    both = evaluation.qrels.keys() & baseline.qrels.keys()
-    other = [query_id for query_id in both if evaluation.qrels[query_id] != baseline.qrels[query_id]]
-    if other:
-        raise InvalidArgumentError(
-            f"The baseline {baseline.name!r} was judged by other judgements, of {len(other)} queries: {some(other)}. "
-            "Judge it anew by those of today: judge(baseline.ranking, evaluation.qrels)."
-        )
 
 
 def _only(evaluation: Evaluation, measures: list[str], name: str) -> Evaluation:

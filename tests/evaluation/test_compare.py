@@ -269,3 +269,17 @@ def test_what_cannot_be_compared(rng: np.random.Generator) -> None:
         InvalidArgumentError, match="No row for system 'a' and measure 'AP' against 'a'; systems: a; measures"
     ):
         compare([a]).row("a", "AP")
+
+
+def test_other_judgements_are_no_other_system(rng: np.random.Generator) -> None:
+    values = rng.random(2)
+    judged = {"q0": {"a": 1}, "q1": {"a": 1}}
+    before, now = (replace(system(name, values), qrels=judged) for name in ("before", "now"))
+    assert compare([before, now]).row("now", "nDCG@10").difference == 0
+    now = replace(now, qrels={**judged, "q1": {"a": 1, "b": 2}})
+    with pytest.raises(
+        InvalidArgumentError,
+        match=r"'before' and 'now' were judged by other judgements, of 1 .*: 'q1'\. Judge the",
+    ):
+        compare([before, now])
+    assert compare([before, system("unknown", values)]).row("unknown", "nDCG@10").difference == 0

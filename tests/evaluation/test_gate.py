@@ -113,7 +113,7 @@ def test_a_baseline_that_was_judged_by_other_judgements() -> None:
     rankings = {"q": ["a", "b"], "r": ["a"]}
     before, now = (judge(rankings, {"q": {"a": 1, **more}, "r": {"a": 1}}) for more in ({}, {"b": 1}))
     with pytest.raises(
-        InvalidArgumentError, match=r"judged by other judgements, of 1 queries: 'q'. Judge it anew"
+        InvalidArgumentError, match=r"judged by other judgements, of 1 queries: 'q'. Judge the older"
     ):
         check_gate(now, against=before)
     assert check_gate(now, against=judge(before.ranking, now.qrels)).passed
