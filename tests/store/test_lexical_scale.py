@@ -217,10 +217,10 @@ def test_narrowing_keeps_within_its_bounds(frequencies: list[int]) -> None:
     plan = narrowed(frequencies, 1_000_000)
     assert sum(frequencies[place] for place in plan.single) <= search.REACH
     assert len(set(plan.scored)) == len(plan.scored)
-    assert {*plan.single, *plan.leading} <= {*plan.scored}
+    assert {*plan.single} <= {*plan.scored} != set()
     assert set(plan.single).isdisjoint(plan.leading)
-    read = sum(frequencies[place] for place in plan.scored if place not in {*plan.single, *plan.leading})
-    assert read <= search.SCANNED + max(frequencies)
+    read = [frequencies[place] for place in plan.scored if place not in plan.single]
+    assert sum(read) <= search.SCANNED or (len(read) == 1 and not plan.single)
 
 
 BODIES = [

@@ -78,7 +78,7 @@ class Narrowed:
     Attributes:
         single: Each of these terms makes a candidate.
         leading: Where those are too few: the first of these together with one of the others; empty for none.
-        scored: All terms that take part in the first score.
+        scored: The terms that take part in the first score, those of ``single`` among them.
     """
 
     single: tuple[int, ...]
@@ -91,10 +91,11 @@ class Narrowed:
         def joined(places: Sequence[int]) -> str:
             return match_expression([phrases[place] for place in places])
 
-        candidates = [joined(self.single)] if self.single else []
+        narrow = [f"({joined(self.single)}) AND ({joined(self.scored)})"] if self.single else []
         if self.leading:
-            candidates.append(f"{phrases[self.leading[0]]} AND ({joined(self.leading[1:])})")
-        narrow = [f"({one}) AND ({joined(self.scored)})" for one in candidates]
+            first, *others = self.leading
+            scored = tuple(dict.fromkeys((*self.scored, *self.leading)))
+            narrow.append(f"({phrases[first]} AND ({joined(others)})) AND ({joined(scored)})")
         return [*narrow, match_expression(phrases) if narrow else joined(self.scored)]
 
 
@@ -119,8 +120,9 @@ def narrowed(frequencies: Sequence[int], documents: int, reach: float = REACH) -
             break
         leading.append(place)
     read = np.cumsum([frequencies[place] for place in common])
-    least = max(len(leading), 0 if single else 1)
-    scored = [place for number, place in enumerate(common) if number < least or read[number] <= SCANNED]
+    scored = [place for place, so_far in zip(common, read) if so_far <= SCANNED]
+    if not single and not scored:
+        scored = common[:1]
     return Narrowed(tuple(single), tuple(leading if len(leading) > 1 else ()), (*single, *scored))
 
 
