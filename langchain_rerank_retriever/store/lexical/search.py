@@ -29,7 +29,7 @@ from .bm25 import Statistics
 
 #: Documents that are scored, each in about 3 microseconds: all of them up to so many; after narrowing; and, where no
 #: term narrows, the first ones in order of insertion.
-EXHAUSTIVE, REACH, WIDE_REACH = 16_384, 8_192, 32_768
+EXHAUSTIVE, REACH, WIDE_REACH = 16_384, 12_288, 32_768
 #: Entries of the index that are read for commoner terms, each in about 0.1 microseconds.
 SCANNED = 250_000
 #: Candidates that are scored by all terms, each in about 0.1 milliseconds, for each document that is asked for; and at
