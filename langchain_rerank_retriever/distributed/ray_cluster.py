@@ -112,9 +112,10 @@ class RayCluster:
         if self.address is None:
             # For Ray that this call starts: nothing is reported and nothing listens beyond this machine.
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-            ray.init(include_dashboard=False, _node_ip_address="127.0.0.1")
+            ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False)
         else:
-            ray.init(address=self.address)
+            # What workers log stays in Ray's logs: Ray would print it to the caller's stdout.
+            ray.init(address=self.address, log_to_driver=False)
         try:
             yield
         finally:
