@@ -39,9 +39,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     calls: list[Any] = []
     real = openvino_model.quantise
 
-    def quantise(model: Any, calibration: Any) -> Any:
+    def quantise(model: Any, calibration: Any, **options: Any) -> Any:
         calls.append(calibration)
-        return real(model, calibration)
+        return real(model, calibration, **options)
 
     monkeypatch.setattr(openvino_model, "quantise", quantise)
     return calls
@@ -122,7 +122,7 @@ def test_a_cross_encoder(labels: int, tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore")  # of tracing, done here by hand
 def test_too_low_a_correlation(encoder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def noise(model: Any, calibration: Any) -> Any:
+    def noise(model: Any, calibration: Any, **options: Any) -> Any:
         """Quantise to next to nothing: other weights."""
         from langchain_rerank_retriever.runtime.models.bi_encoder import BiEncoderSettings, load_bi_encoder
 

@@ -30,3 +30,22 @@ def test_an_older_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine.platform, "processor", lambda: "")
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "SVE256")
     assert machine.processor() == "unknown processor, aarch64, SVE256, 1 cores"
+
+
+@pytest.mark.parametrize(
+    ("architecture", "facts", "saturates"),
+    [
+        ("x86_64", {"avx2": True, "avx_vnni": False}, True),
+        ("x86_64", {"avx512_f": True, "avx512_vnni": True}, False),
+        ("x86_64", {"avx_vnni": True}, False),
+        ("AMD64", {"amx_int8": True}, False),
+        ("x86_64", {}, True),
+        ("aarch64", {"neon": True}, False),
+    ],
+)
+def test_where_products_of_bytes_are_cut_off(
+    monkeypatch: pytest.MonkeyPatch, architecture: str, facts: dict[str, bool], saturates: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: facts, raising=False)
+    monkeypatch.setattr(machine.platform, "machine", lambda: architecture)
+    assert machine.int8_saturates() is saturates

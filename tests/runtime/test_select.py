@@ -60,7 +60,7 @@ def test_the_choice_is_quick_and_made_once() -> None:
     select.bfloat16_is_faster.cache_clear()
     start = time.perf_counter()
     first = select.bfloat16_is_faster()
-    # A busy machine may take a little longer than the 0.3 s of a quiet one.
-    assert time.perf_counter() - start < 1.0
+    # 0.3 s on a quiet machine, or where bf16 is emulated two products of 0.6 s each.
+    assert time.perf_counter() - start < 2.0
     assert select.bfloat16_is_faster() is first
     assert select.bfloat16_is_faster.cache_info().misses == 1

@@ -239,12 +239,13 @@ def _core() -> Any:
     return openvino().Core()
 
 
-def quantise(model: Any, calibration: Sequence[Arrays]) -> Any:
+def quantise(model: Any, calibration: Sequence[Arrays], *, saturates: bool) -> Any:
     """Quantise weights and activations to int8 by NNCF, which sees what flows through the model on some texts.
 
     Args:
         model: A converted model; it is not changed.
         calibration: Batches of real texts.
+        saturates: Whether sums of two products of bytes are cut off at 16 bits here; weights then get 7 bits.
 
     Raises:
         MissingExtraError: NNCF is not installed.
@@ -257,6 +258,9 @@ def quantise(model: Any, calibration: Sequence[Arrays]) -> Any:
             library.Dataset([read_by(model, batch) for batch in calibration]),
             model_type=library.ModelType.TRANSFORMER,
             subset_size=len(calibration),
+            advanced_parameters=library.AdvancedQuantizationParameters(
+                overflow_fix=library.OverflowFix.ENABLE if saturates else library.OverflowFix.DISABLE
+            ),
         )
 
 

@@ -17,7 +17,7 @@ from langchain_rerank_retriever.runtime.backends.openvino_library import version
 from langchain_rerank_retriever.runtime.backends.openvino_model import Arrays, Compilation, Example
 from langchain_rerank_retriever.runtime.choosing import derived
 from langchain_rerank_retriever.runtime.choosing.calibration import default_calibration
-from langchain_rerank_retriever.runtime.choosing.machine import processor
+from langchain_rerank_retriever.runtime.choosing.machine import int8_saturates, processor
 from langchain_rerank_retriever.runtime.reading.rows import PreprocessedRows, Rows, task_of
 from langchain_rerank_retriever.runtime.serving.batching import pack
 
@@ -187,7 +187,7 @@ class Compiler:
             [rows[place] for place in batch] for batch in pack([row.length for row in rows], budget=1024)
         ]
         inputs = [arrays(source.rows, batch) for batch in batches]
-        model = openvino_model.quantise(self._converted, inputs)
+        model = openvino_model.quantise(self._converted, inputs, saturates=int8_saturates())
         exact, coarse = (self._values(one, inputs) for one in (self._converted, model))
         # NaN for a model that gives the same for all texts, which is refused with the others.
         with np.errstate(invalid="ignore"):

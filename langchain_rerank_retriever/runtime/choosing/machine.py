@@ -2,7 +2,9 @@
 
 import os
 import platform
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
 #: From the most to the least capable; names as torch reports them.
 _FEATURES = (
@@ -27,14 +29,30 @@ def processor() -> str:
     """
     import torch
 
-    # Older versions of torch that serve as well do not have it.
-    capabilities = getattr(torch.cpu, "get_capabilities", None)
-    facts = {} if capabilities is None else capabilities()
+    facts = _facts()
     name = facts.get("cpu_name") or platform.processor() or "unknown processor"
     known = " ".join(name for name, flag in _FEATURES if facts.get(flag))
     return (
         f"{name}, {platform.machine()}, {known or torch.backends.cpu.get_cpu_capability()}, {cores()} cores"
     )
+
+
+def int8_saturates() -> bool:
+    """Tell whether the processor adds two products of bytes up in 16 bits, and cuts off what does not fit.
+
+    That is so on x86 without the instructions for neural networks (VNNI, AMX).
+    """
+    facts = _facts()
+    adds_in_32_bits = any(facts.get(flag) for flag in ("avx512_vnni", "avx_vnni", "amx_int8"))
+    return platform.machine() in ("x86_64", "AMD64") and not adds_in_32_bits
+
+
+def _facts() -> Mapping[str, Any]:
+    import torch
+
+    # Older versions of torch that serve as well do not have it.
+    capabilities = getattr(torch.cpu, "get_capabilities", None)
+    return {} if capabilities is None else capabilities()
 
 
 def cores() -> int:
