@@ -32,8 +32,9 @@ $(ENGINES_INSTALLED): $(INSTALLED)
 demo: install ## tune on the documentation of installed packages, and ask it something; takes minutes
 	$(BIN)/langchain-rerank demo $(ARGS)
 
+# By files, since tests of one file share models; more than four processes would need much memory.
 test: install ## the tests that need neither long nor a server
-	$(BIN)/python -m pytest -m 'not slow and not engine' $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile -m 'not slow and not engine' $(ARGS)
 
 test-slow: install ## the tests that take more than half a minute each
 	$(BIN)/python -m pytest -m 'slow and not engine' $(ARGS) || test $$? -eq 5  # 5: there are none

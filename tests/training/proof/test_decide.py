@@ -243,6 +243,7 @@ def test_true_labels_never_ask_for_the_fallback() -> None:
     assert decided(queries(60, **GOOD), fallback=fallback).chosen == BLENDED
 
 
+@pytest.mark.slow
 def test_shuffled_labels_seldom_pass() -> None:
     """Fitting fusion and blend on them does not make them look better than they are."""
     chosen = [decided(shuffled(queries(30, **GOOD, seed=seed), seed)).chosen for seed in range(20)]
