@@ -94,6 +94,15 @@ def wait_until(condition: Any, seconds: float = 60.0) -> None:
         time.sleep(0.05)
 
 
+def empty(store: VectorStore, only: Document) -> None:
+    """Delete the only document of a store, and wait until that is seen.
+
+    Of its writes a Milvus client waits for insertions only: a deletion is seen a moment later.
+    """
+    store.delete([str(only.id)])
+    wait_until(lambda: not store.similarity_search(only.page_content))
+
+
 def texts(documents: Sequence[Document]) -> list[str]:
     return [document.page_content for document in documents]
 
@@ -209,9 +218,7 @@ class StoreContract:
         self, engine: Engine, embeddings: PooledEmbeddings, vectors: np.ndarray, bundle: Path
     ) -> None:
         store = engine.fill("emptied", embeddings, corpus.documents()[:1], vectors[:1])
-        store.delete([str(corpus.documents()[0].id)])
-        # Of its writes a Milvus client waits for insertions only: a deletion is seen a moment later.
-        wait_until(lambda: not store.similarity_search(QUESTIONS[0]))
+        empty(store, corpus.documents()[0])
         retriever = RerankRetriever.load_local(bundle, recall=store)
         assert retriever.invoke(QUESTIONS[0]) == []
         assert await retriever.ainvoke(QUESTIONS[0]) == []
@@ -273,9 +280,7 @@ class KitContract(RecallConformance):
         embeddings = HashEmbeddings()
         vectors = np.array(embeddings.embed_documents([document.page_content for document in CORPUS]))
         engine.fill("kit", embeddings, CORPUS, vectors.astype(np.float32))
-        engine.fill("kit_emptied", embeddings, CORPUS[:1], vectors[:1].astype(np.float32)).delete(
-            [CORPUS[0].id]
-        )
+        empty(engine.fill("kit_emptied", embeddings, CORPUS[:1], vectors[:1].astype(np.float32)), CORPUS[0])
 
     @pytest.fixture
     def recall(self, engine: Engine) -> VectorStore:
