@@ -259,6 +259,7 @@ def test_bench_without_the_recipe(run: Run, bundle: Path, without_recipe: None) 
     assert "pip install 'langchain-rerank-retriever[bench]'" in finished.out
 
 
+@pytest.mark.slow
 def test_bench_without_a_bundle(run: Run, without_recipe: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "DOCUMENTS", 12)
     finished = run("bench", "--queries", 1, "--rounds", 1, "--json")

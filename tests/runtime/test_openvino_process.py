@@ -95,6 +95,7 @@ def run(code: str, folder: Path, home: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow  # starts processes that import all of it
 def test_nothing_is_reported(folder: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     lines = run(WATCH + LOAD + REPORT, folder, home).splitlines()
@@ -238,6 +239,7 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 """
 
 
+@pytest.mark.slow  # starts processes that import all of it
 @needs_fork
 def test_a_forked_process_ends_as_any_other(folder: Path, tmp_path: Path) -> None:
     run(EXIT, folder, tmp_path / "home")
@@ -346,6 +348,7 @@ def test_weights_that_are_nan(backend: Any, tmp_path: Path) -> None:
         scorer.score([("a", "cat")])
 
 
+@pytest.mark.slow  # starts processes that import all of it
 def test_a_signal_after_models_came_and_went(folder: Path) -> None:
     """In a process of its own, because what used to happen was its end."""
     code = f"""
