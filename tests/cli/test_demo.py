@@ -78,6 +78,7 @@ def check_json(data: dict[str, Any], *, k: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # without AVX-512 its two indexings alone take some minutes
 def test_the_demo_on_numpy(minilm_folder: Path, tmp_path: Path) -> None:
     code = "from langchain_rerank_retriever.cli import main; main()"
     target = tmp_path / "bundle"
