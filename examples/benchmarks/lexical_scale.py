@@ -1,7 +1,7 @@
 """How lexical search of a FaissStore grows: query times, agreement with exhaustive search, size, build time.
 
     python examples/benchmarks/lexical_scale.py 100000
-    python examples/benchmarks/lexical_scale.py 1000000 --keep /tmp/million
+    python examples/benchmarks/lexical_scale.py 1000000 --keep million
 
 Documents are generated: words by Zipf's law with Mandelbrot's shift, 1 / (rank + 2.7), over 300,000 words, so that the
 commonest is in nearly every document and most are in a few; a quarter of a document's words are of its topic, one of
