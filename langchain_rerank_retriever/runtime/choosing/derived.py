@@ -68,7 +68,8 @@ def read(key: str) -> tuple[dict[str, Any], bytes] | None:
     try:
         facts, content = _whole(folder)
     except (OSError, ValueError, LookupError, TypeError) as error:
-        logger.warning("The cached entry '%s' is not read: %r. It is made again.", folder, error)
+        why = str(error) if isinstance(error, ValueError) else repr(error)  # a KeyError's text is a key
+        logger.warning("The cached entry '%s' is not read: %s. It is made again.", folder, why)
         return None
     # That it was used; where that cannot be written it is only taken for older than it is.
     with suppress(OSError):
