@@ -12,7 +12,7 @@ INSTALLED := $(VENV)/.installed
 ENGINES_INSTALLED := $(VENV)/.installed-engines
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-engines test-nightly check bench docs clean
+.PHONY: help install demo test test-slow test-engines test-nightly test-reliability check bench docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,7 +42,12 @@ test-slow: install ## the tests that take more than half a minute each
 test-engines: $(ENGINES_INSTALLED) ## the tests with real servers, which it installs, starts and stops: pgvector, Milvus, Ray
 	$(BIN)/python -m tests.engines $(ARGS)
 
-test-nightly: test test-slow test-engines ## all tests
+# With the full numbers of tests/reliability, in one process and without pytest's limit of time.
+test-nightly: test test-slow test-engines test-reliability ## all tests, with the full numbers; takes hours
+
+test-reliability: install ## the full numbers of tests/reliability, and the table of what they showed
+	TEST_SCALE=nightly $(BIN)/python -m pytest --timeout 0 tests/reliability $(ARGS); status=$$?; \
+		$(BIN)/python -m tests.reliability; exit $$status
 
 check: install ## what can be found without running the code: lint, format, types, one-way imports
 	$(BIN)/ruff check .
@@ -58,5 +63,5 @@ docs: ## where the documentation is
 	@echo "  $(BIN)/python -m pydoc langchain_rerank_retriever.evaluation"
 
 clean: ## remove caches and build products; .venv stays
-	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .reliability
 	find . -path ./$(VENV) -prune -o -type d -name __pycache__ -exec rm -rf {} +
