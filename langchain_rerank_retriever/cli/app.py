@@ -1,5 +1,6 @@
 """The commands and what they take; what they do is in the modules of their names."""
 
+import errno
 import logging
 import os
 import sys
@@ -17,6 +18,9 @@ from langchain_rerank_retriever.errors import RerankError
 USER_MISTAKE = 2
 BROKEN_PIPE = 141  # 128 + SIGPIPE, what a shell reports for a program that a closed pipe ended
 INTERRUPTED = 130  # 128 + SIGINT
+
+#: How a disk says that it takes no more.
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 app = typer.Typer(
     name="langchain-rerank",
@@ -168,10 +172,23 @@ def main() -> None:
     except RerankError as error:
         typer.echo(f"langchain-rerank: {printable(str(error))}", err=True)
         sys.exit(USER_MISTAKE)
-    except BrokenPipeError:
-        # The reader has gone; the interpreter would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(BROKEN_PIPE)
+    except SystemExit as ended:
+        # typer makes exit code 1 of a closed pipe, which here would say that the answer is "no".
+        if isinstance(ended.__context__, BrokenPipeError):
+            _give_up_output()
+            sys.exit(BROKEN_PIPE)
+        raise
+    except OSError as error:
+        if error.errno not in _DISK_FULL:
+            raise
+        _give_up_output()
+        typer.echo(f"langchain-rerank: The output cannot be written: {error}.", err=True)
+        sys.exit(USER_MISTAKE)
     except KeyboardInterrupt:
         typer.echo("langchain-rerank: interrupted", err=True)
         sys.exit(INTERRUPTED)
+
+
+def _give_up_output() -> None:
+    """Have the interpreter not complain once more when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
