@@ -16,6 +16,7 @@ from .rows import BATCH, Record, State, Stored, after, by_ids, document_crc
 from .schema import SNAPSHOT_TABLE, new_generation
 from .segment import IntArray
 from .validation import Entry, dump_metadata
+from .vectors import Embedded
 
 #: Below this many, deleted numbers are kept for other processes to catch up with, however small the store.
 _TOMBSTONES = 1024
@@ -56,7 +57,7 @@ def write_model(
 
 
 def put(
-    connection: sqlite3.Connection, state: State, entries: Sequence[Entry], vectors: Mapping[int, FloatArray]
+    connection: sqlite3.Connection, state: State, entries: Sequence[Entry], made: Embedded
 ) -> Change | None:
     """Add or replace documents.
 
@@ -64,7 +65,7 @@ def put(
         connection: In a write transaction.
         state: As this transaction sees it.
         entries: The documents, each id once.
-        vectors: Unit vectors by place in ``entries``; a document without one keeps the vector that it has.
+        made: The vectors by place in ``entries``; a document without one keeps the vector that it has.
 
     Returns:
         What became of the vectors; None where there were none.
@@ -81,11 +82,13 @@ def put(
     fresh = [place for place, entry in enumerate(entries) if _differs(existing.get(entry.id), entry)]
     _forget_terms(connection, state, [existing[entries[i].id] for i in fresh if entries[i].id in existing])
     _write_documents(connection, state, [(numbers[place], entries[place]) for place in fresh])
-    if not vectors:
+    if not len(made.places):
         return None
-    places = sorted(vectors, key=numbers.__getitem__)
-    pks = np.array([numbers[place] for place in places], dtype=np.int64)
-    change = Change(_next_seq(connection), pks, np.stack([vectors[place] for place in places]))
+    pks, vectors = np.array(numbers, dtype=np.int64)[made.places], made.vectors
+    if (pks[1:] < pks[:-1]).any():
+        order = np.argsort(pks)
+        pks, vectors = pks[order], vectors[order]
+    change = Change(_next_seq(connection), pks, vectors)
     _write_vectors(connection, change.seq, zip(pks.tolist(), _blobs(change.vectors)))
     return change
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
 from langchain_core.embeddings import Embeddings
 
 from langchain_rerank_retriever.errors import InvalidDocumentError, RerankError
@@ -20,6 +21,7 @@ from .model import Model
 from .rows import State
 from .snapshots import Snapshots
 from .validation import Entry
+from .vectors import Embedded
 from .view import View
 from .views import Views
 
@@ -142,21 +144,21 @@ class Engine:
             given: Unit vectors, shape ``(len(entries), d)``; None to embed those whose text is new.
             batch_size: Texts embedded at a time.
         """
-        vectors: dict[int, FloatArray] = {}
+        made: Embedded | None = None
         space: int | None = None
         while True:
             bound, state = self.bound_model()
             probes = bound.model.probes() if state.dimension is None else {}
             dimension = state.dimension or len(next(iter(probes.values())))
             if given is not None:
-                vectors = _given_rows(given, dimension)
-            elif space != bound.space:
-                # Embedded by a model that reembed() has replaced meanwhile.
-                vectors = {}
+                made = _given_rows(given, dimension)
+            elif made is None or space != bound.space:
+                # What there is was embedded by a model that reembed() has replaced meanwhile.
+                made = Embedded.nothing(dimension)
             space = bound.space
-            self._embed_missing(bound.model, (dimension, state), entries, vectors, batch_size)
+            made = self._embed_missing(bound.model, (dimension, state), entries, made, batch_size)
             with self.connections.writing() as connection:
-                stored = self._store(connection, bound, entries, vectors, probes)
+                stored = self._store(connection, bound, entries, made, probes)
             if stored is not None:
                 break
         if probes:
@@ -171,34 +173,35 @@ class Engine:
         model: Model,
         expected: tuple[int, State],
         entries: Sequence[Entry],
-        vectors: dict[int, FloatArray],
+        made: Embedded,
         batch_size: int,
-    ) -> None:
+    ) -> Embedded:
         with self.connections.reading() as connection:
-            missing = _without_vector(connection, entries, vectors)
+            missing = _without_vector(connection, entries, made)
+        tables = []
         for start in range(0, len(missing), batch_size):
             places = missing[start : start + batch_size]
-            made = model.documents([entries[place].text for place in places], places)
-            model.check_dimension(made, *expected)
-            vectors.update(zip(places, made))
+            tables.append(model.documents([entries[place].text for place in places], places))
+            model.check_dimension(tables[-1], *expected)
+        return made.extended(missing, tables)
 
     def _store(
         self,
         connection: sqlite3.Connection,
         bound: Bound,
         entries: Sequence[Entry],
-        vectors: Mapping[int, FloatArray],
+        made: Embedded,
         probes: Mapping[str, FloatArray],
     ) -> "_Written | None":
         """Write, or return None where others changed the store so that something must be embedded first."""
         state = rows.read_state(connection)
-        if state.space != bound.space or _without_vector(connection, entries, vectors):
+        if state.space != bound.space or _without_vector(connection, entries, made):
             return None
         if probes:
             changes.write_model(
                 connection, model=bound.model.name, fingerprint=bound.model.fingerprint, probes=probes
             )
-        return _Written(state.generation, changes.put(connection, state, entries, vectors))
+        return _Written(state.generation, changes.put(connection, state, entries, made))
 
     def delete(self, ids: Sequence[str]) -> None:
         """Delete the documents that exist among some ids, in one transaction."""
@@ -252,11 +255,9 @@ class Engine:
             self.views.upkeep.consider()
 
 
-def _without_vector(
-    connection: sqlite3.Connection, entries: Sequence[Entry], vectors: Mapping[int, FloatArray]
-) -> list[int]:
+def _without_vector(connection: sqlite3.Connection, entries: Sequence[Entry], made: Embedded) -> list[int]:
     """Places of the documents that have no vector here, and none in the store for the same text."""
-    open_places = [place for place in range(len(entries)) if place not in vectors]
+    open_places = np.setdiff1d(np.arange(len(entries)), made.places, assume_unique=True).tolist()
     if not open_places:
         return []
     stored = rows.by_ids(connection, [entries[place].id for place in open_places])
@@ -267,13 +268,13 @@ def _without_vector(
     ]
 
 
-def _given_rows(given: FloatArray, dimension: int) -> dict[int, FloatArray]:
+def _given_rows(given: FloatArray, dimension: int) -> Embedded:
     if given.shape[1] != dimension:
         raise InvalidDocumentError(
             f"The vectors have {given.shape[1]} dimensions, those of this store's model {dimension}: "
             "make them with the same model"
         )
-    return dict(enumerate(given))
+    return Embedded(np.arange(len(given)), given)
 
 
 def _swap(

@@ -1,6 +1,7 @@
 """Vectors as the store keeps them: checked, float32, of length one."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,36 @@ import numpy as np
 from langchain_rerank_retriever.errors import InvalidArgumentError, InvalidDocumentError
 from langchain_rerank_retriever.protocols import FloatArray
 
+from .segment import IntArray
+
 #: Rows that are checked at a time: the copies of a part stay in the cache of a processor.
 _PART = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Those of a call's documents that have a vector.
+
+    Attributes:
+        places: Where in the call each document stands, ascending, shape ``(n,)``.
+        vectors: Their unit vectors, shape ``(n, d)``, float32.
+    """
+
+    places: IntArray
+    vectors: FloatArray
+
+    @classmethod
+    def nothing(cls, dimension: int) -> "Embedded":
+        """No document yet."""
+        return cls(np.empty(0, dtype=np.int64), np.empty((0, dimension), dtype=np.float32))
+
+    def extended(self, places: Sequence[int], vectors: Sequence[FloatArray]) -> "Embedded":
+        """With more documents, none of which had a vector; their vectors come in tables one after the other."""
+        if not places:
+            return self
+        joined = np.concatenate([self.places, np.array(places, dtype=np.int64)])
+        order = np.argsort(joined, kind="stable")
+        return Embedded(joined[order], np.concatenate([self.vectors, *vectors])[order])
 
 
 def unit_vectors(vectors: Any, positions: Sequence[int]) -> FloatArray:
