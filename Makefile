@@ -49,11 +49,12 @@ test-reliability: install ## the full numbers of tests/reliability, and the tabl
 	TEST_SCALE=nightly $(BIN)/python -m pytest --timeout 0 tests/reliability $(ARGS); status=$$?; \
 		$(BIN)/python -m tests.reliability; exit $$status
 
-check: install ## what can be found without running the code: lint, format, types, one-way imports
+check: install ## what can be found without running the code: lint, format, types, one-way imports, unsafe calls
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml langchain_rerank_retriever
 
 bench: install ## what this machine does in how much time, or a bundle: ARGS=my-bundle
 	$(BIN)/langchain-rerank bench $(ARGS)
