@@ -30,6 +30,9 @@ def repair(engine: Engine) -> RepairResult:
 
     Args:
         engine: An open store that may be written to.
+
+    Raises:
+        RerankError: Something cannot be read or written, for a reason that is not damage.
     """
     engine.connections.check_open(writing=True)
     repaired: list[Part] = []

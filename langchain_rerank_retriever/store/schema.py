@@ -146,7 +146,7 @@ def _prepare_folder(path: Path, *, create: bool) -> None:
     try:
         if path.exists() and not path.is_dir():
             raise FormatError(f"{path} is a file; a store is a folder")
-        if is_store(path) or (create and (path / FILE_NAME).is_file()):
+        if is_store(path) or (create and _is_cut_off(path)):
             return
         if not create:
             raise StorageError(f"There is no store at {path}")
@@ -160,6 +160,23 @@ def _prepare_folder(path: Path, *, create: bool) -> None:
         raise StorageError(f"The folder {path} cannot be used: {error}") from error
 
 
+def _is_cut_off(path: Path) -> bool:
+    """Whether a folder holds what the making of a store leaves where it is cut off: an empty file and its journal.
+
+    Raises:
+        FormatError: There is more, which only a store that was whole once can have left.
+    """
+    file = path / FILE_NAME
+    if not file.is_file():
+        return False
+    others = {entry.name for entry in path.iterdir()} - {FILE_NAME, f"{FILE_NAME}-journal"}
+    if others:
+        raise FormatError(
+            f"{file} is empty, but beside it lies {min(others)}: restore a copy that save_local() made"
+        )
+    return True
+
+
 def _make_tables(
     connection: sqlite3.Connection, where: str, *, index: str | None, lexical: Lexical | None, read_only: bool
 ) -> None:
@@ -167,6 +184,8 @@ def _make_tables(
     file = Path(where) / FILE_NAME
     if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
         return _check_format(*_marks(connection), file)
+    if connection.execute("PRAGMA page_count").fetchone()[0]:
+        raise FormatError(f"{file} is damaged, its tables are gone: restore a copy that save_local() made")
     if read_only:
         raise StorageError(f"There is no store at {where}")
     connection.execute(f"PRAGMA page_size = {_PAGE_SIZE}")

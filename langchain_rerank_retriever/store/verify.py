@@ -9,7 +9,7 @@ from itertools import zip_longest
 
 import numpy as np
 
-from langchain_rerank_retriever.errors import RerankError
+from langchain_rerank_retriever.errors import FormatError, RerankError
 
 from . import rows
 from .connections import SQLITE_ERRORS
@@ -36,6 +36,16 @@ class Finding:
     part: Part
     text: str
 
+    def with_remedy(self) -> str:
+        """The problem, and what helps."""
+        if self.part is not Part.SOURCE:
+            return f"{self.text}: repair() makes it anew"
+        return self.text if RESTORE in self.text.lower() else f"{self.text}: {RESTORE} that save_local() made"
+
+
+#: What helps where nothing holds the same once more.
+RESTORE = "restore a copy"
+
 
 #: How SQLite speaks of an index that does not agree with its table.
 _LOOKUP = re.compile(r"(missing from|# of entries in) index")
@@ -47,7 +57,7 @@ class VerifyResult:
 
     Attributes:
         ok: Whether there is no problem.
-        problems: Each in one sentence.
+        problems: Each in one sentence, with what helps.
     """
 
     ok: bool
@@ -62,12 +72,19 @@ def verify(engine: Engine, *, deep: bool) -> VerifyResult:
         deep: Also read every document and vector, and compare the metadata and lexical indexes and the
             FAISS view with ones made anew, and the snapshot with the database; seconds for ten thousand documents.
     """
-    found = findings(engine, deep=deep)
-    return VerifyResult(not found, tuple(finding.text for finding in found))
+    try:
+        found = findings(engine, deep=deep)
+    except RerankError as error:
+        return VerifyResult(False, (str(error),))
+    return VerifyResult(not found, tuple(finding.with_remedy() for finding in found))
 
 
 def findings(engine: Engine, *, deep: bool) -> list[Finding]:
-    """Check a store as `verify` does, and tell of each problem where it lies."""
+    """Check a store as `verify` does, and tell of each problem where it lies.
+
+    Raises:
+        RerankError: The store cannot be read, for a reason that is not damage.
+    """
     found: list[Finding] = []
     try:
         with engine.snapshot() as snapshot:
@@ -76,7 +93,7 @@ def findings(engine: Engine, *, deep: bool) -> list[Finding]:
             # What is derived says nothing beside a source that is damaged.
             if deep and Part.SOURCE not in wrong:
                 found += _derived(engine, snapshot, wrong)
-    except RerankError as error:
+    except FormatError as error:
         found.append(Finding(Part.SOURCE, str(error)))
     return found
 
