@@ -26,6 +26,8 @@ from .view import View
 from .views import Views
 
 Answer = TypeVar("Answer")
+#: Which model made the vectors: its number in one line of changes. A store that is saved over this one counts others.
+Space = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Bound:
     """A model, and the vector space that it was last found to belong to; None before the first check."""
 
     model: Model
-    space: int | None
+    space: Space | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +101,8 @@ class Engine:
             bound = self._bound
             with self.connections.reading() as connection:
                 state = rows.read_state(connection)
-                probes = rows.read_probes(connection) if bound.space != state.space else {}
-            if bound.space == state.space:
+                probes = rows.read_probes(connection) if bound.space != _space(state) else {}
+            if bound.space == _space(state):
                 return bound, state
             # Whoever replaces vectors holds this lock until the model has been replaced too.
             with self.connections.model_lock:
@@ -108,14 +110,14 @@ class Engine:
                     continue
             if probes:
                 bound.model.check(state, probes)
-            self._rebind(bound, Bound(bound.model, state.space))
+            self._rebind(bound, Bound(bound.model, _space(state)))
 
     def _rebind(self, old: Bound, new: Bound) -> None:
         with self.connections.model_lock:
             if self._bound is old:
                 self._bound = new
 
-    def embed_query(self, text: str) -> tuple[FloatArray, int | None]:
+    def embed_query(self, text: str) -> tuple[FloatArray, Space | None]:
         """Unit vector of a query, shape ``(d,)``, and the space that it belongs to."""
         bound, state = self.bound_model()
         vector = bound.model.query(text)
@@ -131,7 +133,7 @@ class Engine:
             vector, space = self.embed_query(text)
             with self.snapshot() as snapshot:
                 # A vector of one model says nothing about those of another.
-                if snapshot.state.space == space:
+                if _space(snapshot.state) == space:
                     return search(snapshot, vector)
 
     def add(
@@ -145,24 +147,24 @@ class Engine:
             batch_size: Texts embedded at a time.
         """
         made: Embedded | None = None
-        space: int | None = None
+        maker: tuple[Model, int] | None = None
         while True:
             bound, state = self.bound_model()
             probes = bound.model.probes() if state.dimension is None else {}
             dimension = state.dimension or len(next(iter(probes.values())))
             if given is not None:
                 made = _given_rows(given, dimension)
-            elif made is None or space != bound.space:
+            elif made is None or maker != (bound.model, state.space):
                 # What there is was embedded by a model that reembed() has replaced meanwhile.
                 made = Embedded.nothing(dimension)
-            space = bound.space
+            maker = bound.model, state.space
             made = self._embed_missing(bound.model, (dimension, state), entries, made, batch_size)
             with self.connections.writing() as connection:
                 stored = self._store(connection, bound, entries, made, probes)
             if stored is not None:
                 break
         if probes:
-            self._rebind(bound, Bound(bound.model, (bound.space or 0) + 1))
+            self._rebind(bound, Bound(bound.model, (stored.generation, state.space + 1)))
         if stored.change is not None:
             with contextlib.suppress(MemoryError):
                 self.views.publish(stored.generation, stored.change)
@@ -195,7 +197,7 @@ class Engine:
     ) -> "_Written | None":
         """Write, or return None where others changed the store so that something must be embedded first."""
         state = rows.read_state(connection)
-        if state.space != bound.space or _without_vector(connection, entries, made):
+        if _space(state) != bound.space or _without_vector(connection, entries, made):
             return None
         if probes:
             changes.write_model(
@@ -219,7 +221,7 @@ class Engine:
         """Move all documents into the space of another model, in one transaction at the end."""
         model = Model(embeddings)
         probes = model.probes()
-        made: dict[tuple[int, int], FloatArray] = {}
+        made: dict[tuple[int, int, int], FloatArray] = {}
         while True:
             self._embed_all(model, len(next(iter(probes.values()))), made, batch_size)
             with self.connections.model_lock:
@@ -231,9 +233,9 @@ class Engine:
         self.refresh()
 
     def _embed_all(
-        self, model: Model, dimension: int, made: dict[tuple[int, int], FloatArray], batch_size: int
+        self, model: Model, dimension: int, made: dict[tuple[int, int, int], FloatArray], batch_size: int
     ) -> None:
-        """Embed every text that is not yet in ``made``, whose keys are document number and change."""
+        """Embed every text that is not yet in ``made``, whose keys are line of changes, document number and change."""
         last = 0
         while True:
             with self.connections.reading() as connection:
@@ -242,17 +244,22 @@ class Engine:
             if not page:
                 return
             last = page[-1][0]
-            missing = [(key, text) for *key, text in page if tuple(key) not in made]
+            keyed = [((state.generation, pk, seq), text) for pk, seq, text in page]
+            missing = [(key, text) for key, text in keyed if key not in made]
             if missing:
                 vectors = model.documents([text for _, text in missing])
                 model.check_dimension(vectors, dimension, state)
-                made.update(((pk, seq), vector) for ([pk, seq], _), vector in zip(missing, vectors))
+                made.update((key, vector) for (key, _), vector in zip(missing, vectors))
 
     def refresh(self) -> None:
         """Publish what was just committed, so that the next search need not."""
         # The change is durable. Should publishing fail, the next read tries again and reports what is wrong.
         with contextlib.suppress(RerankError, MemoryError), self.snapshot():
             self.views.upkeep.consider()
+
+
+def _space(state: State) -> Space:
+    return state.generation, state.space
 
 
 def _without_vector(connection: sqlite3.Connection, entries: Sequence[Entry], made: Embedded) -> list[int]:
@@ -281,12 +288,13 @@ def _swap(
     connection: sqlite3.Connection,
     model: Model,
     probes: Mapping[str, FloatArray],
-    made: Mapping[tuple[int, int], FloatArray],
-) -> int | None:
+    made: Mapping[tuple[int, int, int], FloatArray],
+) -> Space | None:
     """Replace all vectors, or return None where a document came or changed since it was embedded."""
-    keys = rows.vector_keys(connection)
+    generation = rows.read_state(connection).generation
+    keys = [(generation, pk, seq) for pk, seq in rows.vector_keys(connection)]
     if any(key not in made for key in keys):
         return None
     changes.write_model(connection, model=model.name, fingerprint=model.fingerprint, probes=probes)
-    changes.replace_vectors(connection, ((key[0], made[key]) for key in keys))
-    return rows.read_state(connection).space
+    changes.replace_vectors(connection, ((key[1], made[key]) for key in keys))
+    return _space(rows.read_state(connection))
