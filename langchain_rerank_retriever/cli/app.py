@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from langchain_rerank_retriever import __version__
+from langchain_rerank_retriever.cli.filling import index, tune
 from langchain_rerank_retriever.cli.judging import compare, evaluate
 from langchain_rerank_retriever.cli.options import Count, Json
 from langchain_rerank_retriever.cli.output import printable
@@ -71,6 +72,10 @@ def demo(  # one parameter an option
     else:
         names = None if packages is None else [name.strip() for name in packages.split(",")]
         command.run(names, minutes=minutes, output=output, k=k, as_json=json_)
+
+
+app.command()(index)
+app.command()(tune)
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """`langchain-rerank demo`: the package's whole promise on real text that every machine has."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import typer
 
 from langchain_rerank_retriever.cli.corpus import split_by_module, walk_packages
-from langchain_rerank_retriever.cli.output import as_data, print_documents, print_json, print_table
+from langchain_rerank_retriever.cli.output import as_data, note, print_documents, print_json, print_table
 from langchain_rerank_retriever.errors import MissingExtraError
 from langchain_rerank_retriever.retriever import RerankRetriever
 from langchain_rerank_retriever.training import TuningResult, tune
@@ -44,15 +45,14 @@ COLUMNS = {
 def run(packages: Sequence[str] | None, *, minutes: float, output: Path, k: int, as_json: bool) -> None:
     """Walk, hold out by module, tune, judge, save, answer three questions."""
     model = _language_model()
-    typer.echo("Reading the documentation of the installed packages ...", err=True)
+    note("Reading the documentation of the installed packages ...")
     corpus = walk_packages(packages or PACKAGES)
     # A small package has fewer queries than that; two thirds of them are to be trained on.
     held = min(HELD_OUT_QUERIES, max(1, len(corpus.queries) // 3))
     train, held_out = split_by_module(corpus, held_out=held)
-    typer.echo(
+    note(
         f"{len(corpus.documents)} documents, {len(train)} queries to tune on, {len(held_out)} to judge by, "
-        "of other modules.",
-        err=True,
+        "of other modules."
     )
     result = tune(
         corpus.documents,
@@ -61,7 +61,7 @@ def run(packages: Sequence[str] | None, *, minutes: float, output: Path, k: int,
         embeddings=model,
         output_dir=output,
         minutes=minutes,
-        show_progress=True,
+        show_progress=sys.stderr.isatty(),
     )
     answers = {question: list(result.retriever.invoke(question, k=k)) for question in QUESTIONS}
     if as_json:

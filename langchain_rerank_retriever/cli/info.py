@@ -1,7 +1,6 @@
 """`langchain-rerank info`."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,9 @@ import typer
 
 from langchain_rerank_retriever import bundle
 from langchain_rerank_retriever.bundle_folder import MANIFEST
+from langchain_rerank_retriever.bundled_reranker import entries_of
 from langchain_rerank_retriever.cli.bundled_store import open_store
+from langchain_rerank_retriever.cli.contents import Contents, size_of
 from langchain_rerank_retriever.cli.output import print_json, printable
 from langchain_rerank_retriever.errors import FormatError, RerankError
 from langchain_rerank_retriever.store import IndexInfo
@@ -19,37 +20,42 @@ def run(folder: Path, *, as_json: bool) -> None:
     """Print what a bundle's manifest says, and how its store searches; no model is loaded."""
     manifest = bundle.read_manifest(folder.resolve())
     try:
-        lines = list(_lines(manifest))
-        index = _index(folder)
+        lines = list(_lines(folder, manifest))
+        contents = _contents(folder)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise FormatError(
             f"{folder / MANIFEST} is damaged: {error!r} in it. Save the bundle anew."
         ) from error
     if as_json:
-        print_json({**manifest, "index": asdict(index) if isinstance(index, IndexInfo) else index})
+        print_json({**manifest, "index": contents.to_dict() if isinstance(contents, Contents) else contents})
         return
-    for name, value in [*lines, *_search(index)]:
+    for name, value in [*lines, *_store(contents)]:
         typer.echo(f"{printable(name):<12}{printable(value)}")
 
 
-def _index(folder: Path) -> IndexInfo | dict[str, str] | None:
+def _contents(folder: Path) -> Contents | dict[str, str] | None:
     """Ask the store; what is wrong where it cannot be read, None where there is none in the bundle."""
     try:
         store = open_store(folder, read_only=True)
+        if store is None:
+            return None
+        with store:
+            return Contents.of(store)
     except RerankError as error:
         return {"problem": str(error)}
-    if store is None:
-        return None
-    with store:
-        return store.index_info
 
 
-def _search(index: IndexInfo | dict[str, str] | None) -> Iterator[tuple[str, str]]:
+def _store(contents: Contents | dict[str, str] | None) -> Iterator[tuple[str, str]]:
+    """Say in words what the store holds, and how it searches."""
+    if isinstance(contents, Contents):
+        yield from contents.lines()
+        yield from _search(contents.index)
+    elif contents is not None:
+        yield "search", f"the store cannot be read: {contents['problem']}"
+
+
+def _search(index: IndexInfo) -> Iterator[tuple[str, str]]:
     """Say in words how the store searches."""
-    if not isinstance(index, IndexInfo):
-        if index is not None:
-            yield "search", f"the store cannot be read: {index['problem']}"
-        return
     if index.kind == "flat":
         later = (
             ""
@@ -72,18 +78,39 @@ def _search(index: IndexInfo | dict[str, str] | None) -> Iterator[tuple[str, str
     yield "vectors", f"{place}, {source}{behind}"
 
 
-def _lines(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _lines(folder: Path, manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for part in ("recall", "embeddings", "reranker"):
         yield part, _part(manifest[part])
+    sizes = _sizes(folder, manifest)
+    if sizes:
+        yield "models", sizes
     yield from _truncation(manifest)
     for name, value in manifest["settings"].items():
         if value is not None and value is not False:  # what is not set
             yield name, str(value)
     for variant in (manifest["blend"] or {"variants": []})["variants"]:
         yield "blend", ", ".join(f"{name} {weight:.2f}" for name, weight in variant["weights"].items())
-    report = manifest["report"]
-    if report is not None:
-        yield "report", f"{report['held_out_queries']} held-out queries. {report['verdict']}"
+    yield from _report(manifest["report"])
+
+
+def _report(report: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
+    """Say what the last tuning found; bundles that index made have none."""
+    if report is None:
+        return
+    calibration = report.get("calibration")
+    if calibration is not None:
+        most = calibration["thresholds"]["0.95"]
+        yield (
+            "calibration",
+            f"ECE {calibration['ece']:.3f} over {calibration['queries']} queries; "
+            f"score_threshold={most['threshold']:.2g} keeps 95 % of the relevant candidates and drops "
+            f"{100 * most['dropped']:.0f} % of all",
+        )
+    for system in report.get("systems", ()):
+        measured = ", ".join(f"{name} {value:.3f}" for name, value in list(system["measures"].items())[:2])
+        served = " (served)" if system["name"] == report.get("chosen") else ""
+        yield "tried", f"{system['name']}{served}: {measured}"
+    yield "report", f"{report['held_out_queries']} held-out queries. {report['verdict']}"
 
 
 def _truncation(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -111,3 +138,9 @@ def _part(part: dict[str, Any] | None) -> str:
         return ", then ".join(map(_part, part["stages"]))
     leaves = f", of which {part['top_n']} are left" if "top_n" in part else ""
     return f"{part['folder']}/{leaves}" if "folder" in part else f"not in the bundle: {part['foreign']}"
+
+
+def _sizes(folder: Path, manifest: dict[str, Any]) -> str:
+    entries = [entry for part in ("embeddings", "reranker") for entry in entries_of(manifest[part])]
+    sizes = {str(entry["folder"]): size_of(folder / str(entry["folder"])) for entry in entries}
+    return "; ".join(f"{name}/ is {size}" for name, size in sizes.items() if size is not None)

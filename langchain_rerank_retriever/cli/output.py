@@ -1,6 +1,7 @@
 """What every command prints with."""
 
 import json
+import sys
 import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
@@ -28,7 +29,23 @@ def print_text(text: str) -> None:
 
 
 def _harmless(text: str) -> str:
-    return "".join(" " if unicodedata.category(one) in ("Cc", "Cf", "Cs", "Co") else one for one in text)
+    return "".join(" " if _is_control(one) else one for one in text)
+
+
+def _is_control(one: str) -> bool:
+    """Whether a character could move the cursor, change the terminal, or the direction or lines of a text."""
+    return unicodedata.category(one) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+
+
+def _escaped(one: str) -> str:
+    """Write a character as JSON does without it; beyond 16 bits that takes two."""
+    return json.dumps(one)[1:-1] if _is_control(one) and one != "\n" else one
+
+
+def note(text: str) -> None:
+    """Say on standard error what is being done; say nothing to a pipe."""
+    if sys.stderr.isatty():
+        typer.echo(printable(text), err=True)
 
 
 @contextmanager
@@ -45,8 +62,9 @@ def warnings_in_lines() -> Iterator[None]:
 
 
 def print_json(data: Any) -> None:
-    """Print data as JSON."""
-    typer.echo(json.dumps(data, ensure_ascii=False, indent=2))
+    """Print data as JSON, in which control characters of a document stand as their numbers."""
+    # JSON itself asks for that below U+0020 only; a terminal obeys some of the others, too.
+    typer.echo("".join(map(_escaped, json.dumps(data, ensure_ascii=False, indent=2))))
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
