@@ -1,12 +1,12 @@
 """The retriever: recall, re-rank, blend, return."""
 
-import asyncio
 import warnings
 from collections.abc import Mapping
 from typing import Any, Unpack
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
+from langchain_core.runnables import run_in_executor
 from pydantic import PrivateAttr, ValidationError
 
 from langchain_rerank_retriever.answering.answer import Stopwatch, explanation, ranked, spread_out, stop_rule
@@ -115,7 +115,8 @@ class RerankRetriever(AssembledRetriever):
         Raises:
             InvalidArgumentError: For a blank query, an argument out of range, or one that does not go with the parts.
             RecallError: If a foreign store or retriever fails or gives what is no document; of several, one suffices.
-            ScoringError: If the re-ranker returns something that is not a finite number for each candidate.
+            ScoringError: If the re-ranker returns something that is not a finite number for each candidate, or no
+                documents that it was given.
         """
         plan = self._plan(query, arguments)
         watch = Stopwatch(plan.started)
@@ -146,10 +147,10 @@ class RerankRetriever(AssembledRetriever):
         async with turn():
             ranking = ranked(plan, candidates, rescored)
         if plan.options.lambda_mult is not None:
-            ranking = await asyncio.to_thread(spread_out, plan, candidates, rescored, ranking)
+            ranking = await run_in_executor(None, spread_out, plan, candidates, rescored, ranking)
             watch.lap("diversify")
         async with turn():
-            return await asyncio.to_thread(explanation, plan, candidates, rescored, ranking, watch)
+            return await run_in_executor(None, explanation, plan, candidates, rescored, ranking, watch)
 
     def _get_relevant_documents(
         self,

@@ -1,8 +1,8 @@
 """One stage of re-ranking, by whatever the user has: a cross-encoder of ours or others', or a document compressor."""
 
-import asyncio
 import copy
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from langchain_core.cross_encoders import BaseCrossEncoder
 from langchain_core.documents import BaseDocumentCompressor, Document
+from langchain_core.runnables import run_in_executor
 from numpy.typing import NDArray
 
 from langchain_rerank_retriever.answering.scoring import Scored, StopRule, ascore, score
@@ -22,6 +23,7 @@ Reranker = BaseCrossEncoder | BaseDocumentCompressor
 
 #: Marks a document on its way through a compressor, which may drop, reorder and rewrite what it is given.
 _PLACE = "_langchain_rerank_retriever_place"
+_NO_DOCUMENTS = "The compressor returned {}, expected a list of LangChain Documents with metadata."
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,8 @@ def rescore(
         stop: Says when the rest need not be scored; a compressor ignores it.
 
     Raises:
-        ScoringError: If a model returns a number that is not finite, or not one number a pair.
+        ScoringError: If a model returns a number that is not finite, or not one number a pair; if a compressor
+            returns what is no document, or one that it was not given.
     """
     if not documents:
         return _nothing(reranker)
@@ -100,7 +103,8 @@ async def arescore(
             documents, await ascore(reranker, _pairs(query, documents), deadline=deadline, stop=stop)
         )
     if isinstance(reranker, BaseCrossEncoder):
-        return await asyncio.to_thread(rescore, reranker, query, documents, deadline=deadline, stop=stop)
+        # Unlike asyncio's own, LangChain's lets a StopIteration through, which would leave the caller waiting.
+        return await run_in_executor(None, rescore, reranker, query, documents, deadline=deadline, stop=stop)
     if type(reranker) is CrossEncoderReranker:
         return _best(reranker, await arescore(reranker.model, query, documents, deadline=deadline))
     marked = _marked(documents)
@@ -155,28 +159,55 @@ def _marked(documents: Sequence[Document]) -> list[Document]:
     ]
 
 
-def _unmarked(documents: Sequence[Document], kept: Sequence[Document]) -> Rescored:
+def _unmarked(documents: Sequence[Document], kept: Any) -> Rescored:
     """Find out which candidates a compressor kept, in which order, and what it scored them."""
     result = list(documents)
     order: dict[int, None] = {}
     scores = np.full(len(documents), np.nan)
-    for document in kept:
-        place = document.metadata.get(_PLACE)
-        if not isinstance(place, int) or not 0 <= place < len(documents):
-            raise ScoringError(
-                "The compressor returned a document without the metadata it was given, so it cannot be told "
-                "which candidate that is. A compressor must keep metadata; wrap it in a "
-                "ContextualCompressionRetriever if it makes new documents."
-            )
+    for document in _listed(kept):
+        place = _place(document, len(documents))
         if place in order:
             continue
         order[place] = None
         metadata = {key: value for key, value in document.metadata.items() if key != _PLACE}
-        score = metadata.get("relevance_score")
-        scores[place] = float(score) if isinstance(score, Real) else np.nan
+        scores[place] = _score(metadata.get("relevance_score"))
         result[place] = Document(
             id=documents[place].id, page_content=document.page_content, metadata=metadata
         )
     known = None if not order or np.isnan(scores[list(order)]).any() else scores
     dropped = {place: 1 for place in range(len(documents)) if place not in order}
     return Rescored(tuple(result), tuple(order), True, known, dropped=dropped)
+
+
+def _listed(kept: Any) -> list[Document]:
+    """Check that a compressor, which is somebody else's, returned documents."""
+    if not isinstance(kept, Iterable):
+        raise ScoringError(_NO_DOCUMENTS.format(type(kept).__name__))
+    found = list(kept)
+    for one in found:
+        if not isinstance(one, Document) or not isinstance(one.metadata, Mapping):
+            raise ScoringError(_NO_DOCUMENTS.format(f"{type(kept).__name__} with {type(one).__name__} in it"))
+    return found
+
+
+def _place(document: Document, count: int) -> int:
+    place = document.metadata.get(_PLACE)
+    if type(place) is not int or not 0 <= place < count:
+        raise ScoringError(
+            "The compressor returned a document without the metadata it was given, so it cannot be told "
+            "which candidate that is. A compressor must keep metadata; wrap it in a "
+            "ContextualCompressionRetriever if it makes new documents."
+        )
+    return place
+
+
+def _score(given: Any) -> float:
+    """Read what a compressor scored a document; NaN where it did not."""
+    if not isinstance(given, Real):
+        return math.nan
+    score = float(given)
+    if not math.isfinite(score):
+        raise ScoringError(
+            f"The compressor gave the relevance_score {score}; a score must be a finite number. Check its model."
+        )
+    return score

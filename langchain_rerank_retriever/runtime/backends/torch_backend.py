@@ -12,6 +12,7 @@ from langchain_rerank_retriever.protocols import FloatArray
 from langchain_rerank_retriever.runtime.backend import BatchTooLargeError, Row
 from langchain_rerank_retriever.runtime.backends.values import checked_values, one_logit
 from langchain_rerank_retriever.runtime.reading.rows import Rows, task_of
+from langchain_rerank_retriever.runtime.serving.forking import came_through_a_fork
 
 
 class TorchBackend:
@@ -47,8 +48,8 @@ class TorchBackend:
         model.eval()
 
     def start(self) -> None:
-        """Apply the thread count; OpenMP keeps it by calling thread."""
-        if self._threads is not None:
+        """Apply the thread count; OpenMP keeps it by calling thread, and a forked thread must do with one."""
+        if self._threads is not None and not came_through_a_fork():
             torch.set_num_threads(self._threads)
 
     def tokenise(self, items: Sequence[Any], kind: str) -> list[Row]:

@@ -8,6 +8,7 @@ from concurrent import futures
 
 import numpy as np
 
+from langchain_rerank_retriever.errors import ScoringError
 from langchain_rerank_retriever.protocols import FloatArray
 from langchain_rerank_retriever.runtime.backend import Output, Row
 
@@ -73,7 +74,7 @@ class Answer(futures.Future[Output]):
     def fail(self, error: BaseException) -> None:
         """Hand the error to whoever waits; nothing happens where nobody does."""
         if self._claim():
-            self.set_exception(error)
+            self.set_exception(_raisable(error))
 
     def expire(self) -> None:
         """Resolve with what is there if the deadline has come; nothing happens before it, or without one."""
@@ -133,3 +134,16 @@ class Answer(futures.Future[Output]):
             claimed, self._claimed = self._claimed, True
         # Asking makes a cancellation impossible that comes before the result is set.
         return not claimed and self.set_running_or_notify_cancel()
+
+
+def _raisable(error: BaseException) -> Exception:
+    """Return what can be raised where it is waited for.
+
+    What is no ``Exception`` would end a caller's event loop or pass by all it does against errors; a
+    ``StopIteration`` cannot be set on a future of asyncio, which would stay open for ever.
+    """
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    wrapped = ScoringError(f"The model ended with {type(error).__name__}: {error}")
+    wrapped.__cause__ = error
+    return wrapped

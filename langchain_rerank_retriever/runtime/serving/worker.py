@@ -1,17 +1,15 @@
 """One thread a model: takes requests from a queue, packs shared batches, resolves the answers."""
 
 import logging
-import os
-import sys
 import threading
 import time
-import weakref
 from collections.abc import Sequence
 from typing import Any
 
 from langchain_rerank_retriever.errors import ClosedError
 from langchain_rerank_retriever.protocols import FloatArray
 from langchain_rerank_retriever.runtime.backend import Backend, BatchTooLargeError, Row
+from langchain_rerank_retriever.runtime.serving import forking
 from langchain_rerank_retriever.runtime.serving.admission import MAX_WAITING, Admission
 from langchain_rerank_retriever.runtime.serving.answer import Answer
 from langchain_rerank_retriever.runtime.serving.batching import cost
@@ -21,9 +19,6 @@ from langchain_rerank_retriever.runtime.serving.rounds import Placed, Round, Rou
 
 logger = logging.getLogger(__name__)
 
-#: A fork waits this long for running batches; a child made in the middle of one could inherit held locks.
-FORK_WAIT_SECONDS = 10.0
-
 
 class Worker:
     """Drives one backend from one thread, which starts with the first request.
@@ -32,6 +27,9 @@ class Worker:
     first, so that each request gets the same share. So a query overtakes a bulk job between two of its batches,
     and a small job beside a large one is done after about twice its own time. Between two batches requests are
     dropped that were cancelled or whose deadline has come.
+
+    Nothing that a backend raises ends the thread, on which every later request would wait for ever: neither an
+    ``Exception`` nor what stands beside them, such as a panic of the tokenizer's library.
 
     Args:
         backend: The model.
@@ -61,7 +59,7 @@ class Worker:
         self._counts = Counts()
         self._closed = False
         self._reset()
-        _workers.add(self)
+        forking.register(self)
 
     def _reset(self) -> None:
         self._ready = threading.Condition()
@@ -141,7 +139,7 @@ class Worker:
                     self._expire()
                     self._open_rounds(backend)
                     self._run_next(backend)
-                except Exception as error:  # noqa: BLE001 - its callers get it; the thread lives on
+                except BaseException as error:  # noqa: BLE001 - its callers get it; the thread lives on
                     self._fail_all(error)
         self._fail_all(ClosedError("This model was closed before the request was done."))
         self._backend = None
@@ -150,7 +148,7 @@ class Worker:
         try:
             with self.busy:
                 backend.start()
-        except Exception as error:  # noqa: BLE001 - its callers get it; the next request starts a new thread
+        except BaseException as error:  # noqa: BLE001 - its callers get it; the next request starts a new thread
             with self._ready:
                 self._thread = None
                 waiting, self._inbox = self._inbox, []
@@ -190,7 +188,7 @@ class Worker:
         for request in requests:
             try:
                 read.append((request, request.read(backend, share)))
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's
+            except BaseException as error:  # noqa: BLE001 - whatever it is, it is this request's
                 request.fail(error)
         self._counts = self._counts.took(time.perf_counter() - started, reading=True)
         if read:
@@ -213,7 +211,7 @@ class Worker:
         started = time.perf_counter()
         try:
             values = backend.run(rows)
-        except Exception as error:  # noqa: BLE001 - out of memory or one bad row: halve and see
+        except BaseException as error:  # noqa: BLE001 - out of memory or one bad row: halve and see
             self._counts = self._counts.took(time.perf_counter() - started)
             if len(batch) == 1:
                 batch[0][0].fail(error)
@@ -254,34 +252,5 @@ def _deliver(batch: list[Placed], values: FloatArray) -> None:
         request = batch[places[0]][0]
         try:
             request.deliver([batch[place][1] for place in places], values[places])
-        except Exception as error:  # noqa: BLE001 - a caller's progress callback may raise anything
+        except BaseException as error:  # noqa: BLE001 - a caller's progress callback may raise anything
             request.fail(error)
-
-
-_workers: weakref.WeakSet[Worker] = weakref.WeakSet()
-_held: list[Worker] = []
-
-
-def _before_fork() -> None:
-    _held.extend(worker for worker in list(_workers) if worker.busy.acquire(timeout=FORK_WAIT_SECONDS))
-
-
-def _after_fork_in_parent() -> None:
-    while _held:
-        _held.pop().busy.release()
-
-
-def _after_fork_in_child() -> None:
-    _held.clear()
-    for worker in list(_workers):
-        worker.after_fork()
-    # The threads of an OpenMP pool do not survive a fork, and a child that waits for them hangs for ever.
-    torch = sys.modules.get("torch")
-    if torch is not None and len(_workers):
-        torch.set_num_threads(1)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
-    )
