@@ -2,9 +2,9 @@
 
 import math
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -41,7 +41,9 @@ class WordEmbeddings(HashEmbeddings):
 
     def __init__(self, dimension: int, seed: int = 0) -> None:
         super().__init__(dimension, seed)
-        self._word = cache(super()._word)  # type: ignore[method-assign]
+        # Bounded, as whatever runs for hours must be.
+        self.calls = deque(maxlen=1_000)  # type: ignore[assignment]
+        self._word = lru_cache(100_000)(super()._word)  # type: ignore[method-assign]
 
     def unit(self, text: str) -> np.ndarray:
         return np.array(self._vector(text))
@@ -54,7 +56,7 @@ def cosines(vectors: Mapping[str, np.ndarray], query: np.ndarray) -> dict[str, f
     return dict(zip(vectors, (np.stack(list(vectors.values())) @ query).tolist()))
 
 
-@cache
+@lru_cache(100_000)
 def terms(text: str) -> Counter[str]:
     return Counter(re.findall(r"\w+", text.casefold()))
 
