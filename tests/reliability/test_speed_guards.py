@@ -18,7 +18,7 @@ from langchain_rerank_retriever import FaissStore
 
 from . import speed_guards
 from .scale import SCALE, at_scale
-from .speed_guards import CALLS, Raw, add_to, chunks, drawn, medians, one_by_one, taken
+from .speed_guards import CALLS, Raw, add_to, chunks, drawn, one_by_one, seconds_of, taken
 
 ROWS = at_scale(20_000, 20_000, 1_000_000)
 LEXICAL_ROWS = at_scale(2_000, 10_000, 100_000)
@@ -101,7 +101,7 @@ def test_adding_one_document(sides: Sides, goal: Any) -> None:
     store, raw, _ = sides
     with goal("G23") as count:
         first, second = itertools.tee(one_by_one(0))
-        ours, theirs = medians(CALLS, lambda: add_to(store, next(first)), lambda: raw.add(next(second)))
+        ours, theirs = seconds_of(CALLS, lambda: add_to(store, next(first)), lambda: raw.add(next(second)))
         count.note = f"adding one takes {1e3 * ours:.1f} ms, a commit of SQLite {1e3 * theirs:.1f} ms"
         assert ours <= 6 * theirs + 0.01
         count.done = 1
@@ -112,7 +112,7 @@ def test_fetching_documents(sides: Sides, goal: Any) -> None:
     with goal("G23") as count:
         ids = drawn(ROWS)
         assert {(one.id, one.page_content) for one in store.get_by_ids(ids)} == set(raw.fetch(ids))
-        ours, theirs = medians(CALLS, lambda: store.get_by_ids(ids), lambda: raw.fetch(ids))
+        ours, theirs = seconds_of(CALLS, lambda: store.get_by_ids(ids), lambda: raw.fetch(ids))
         count.note = f"fetching 50 takes {1e3 * ours:.2f} ms, SQLite {1e3 * theirs:.2f} ms"
         assert ours <= 10 * theirs + 0.002
         count.done = 1
@@ -122,7 +122,7 @@ def test_searching(sides: Sides, goal: Any) -> None:
     store, raw, _ = sides
     with goal("G23") as count:
         asked = itertools.cycle(store_scale.queries())
-        ours, theirs = medians(
+        ours, theirs = seconds_of(
             CALLS,
             lambda: store.similarity_search_by_vector(next(asked), k=100),
             lambda: raw.search(next(asked), 100),
@@ -142,7 +142,7 @@ def test_opening(sides: Sides, tmp_path: Path, goal: Any) -> None:
             with FaissStore(store_scale.Ready(), path=folder, read_only=True, memory_map=mapped) as copy:
                 copy.similarity_search_by_vector(store_scale.queries()[0], k=10)
 
-        checked, mapped, theirs = medians(3, lambda: opened(False), lambda: opened(True), raw.open)
+        checked, mapped, theirs = seconds_of(4, lambda: opened(False), lambda: opened(True), raw.open)
         count.note = (
             f"opening takes {1e3 * checked:.0f} ms, mapped {1e3 * mapped:.0f} ms, "
             f"reading all from SQLite {1e3 * theirs:.0f} ms"
