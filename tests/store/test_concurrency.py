@@ -2,13 +2,11 @@
 
 import multiprocessing
 import os
-import random
 import select
 import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,87 +25,6 @@ def keep_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshots, "MAPPED_BYTES", 1)
     monkeypatch.setattr(upkeep, "QUIET", 0.0)
     monkeypatch.setattr(indexing, "GRAPH_ROWS", 2)
-
-
-@pytest.mark.parametrize("kind", ["in memory", "in a folder", "busy"])
-def test_every_answer_shows_one_state(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Writers keep pairs of documents that agree; a reader that sees half a pair has seen two states."""
-    if kind == "busy":
-        keep_busy(monkeypatch)
-    index = "hnsw" if kind == "busy" else None
-    store = FaissStore(FastEmbeddings(), path=None if kind == "in memory" else tmp_path / "s", index=index)
-    versions = [0] * 6
-
-    def write_pair(pair: int, version: int) -> None:
-        text = f"pair{pair} version{version}"
-        store.add_texts([text, text], [{"v": version, "pair": pair}] * 2, ids=[f"{pair}a", f"{pair}b"])
-
-    for pair in range(6):
-        write_pair(pair, 0)
-    finished = dict(enumerate(versions))
-    started = dict(finished)
-    problems: list[object] = []
-    stop = threading.Event()
-
-    def write(pairs: range) -> None:
-        rng = random.Random(pairs[0])
-        version = 0
-        while not stop.is_set():
-            version += 1
-            pair = rng.choice(pairs)
-            started[pair] = version
-            if version % 5 == 0:
-                store.delete([f"{pair}a", f"{pair}b"])
-                write_pair(pair, version)
-            else:
-                write_pair(pair, version)
-            finished[pair] = version
-
-    def read(seed: int) -> None:
-        rng = random.Random(seed)
-        vector = np.random.default_rng(seed).standard_normal(16)
-        while not stop.is_set():
-            low = dict(finished)
-            kind = rng.randrange(3)
-            pair = rng.randrange(6)
-            if kind == 0:
-                found = store.similarity_search_with_score_by_vector(vector, k=20)
-                documents = [document for document, _ in found]
-                for document, score in found:
-                    expected = FastEmbeddings().vector(document.page_content)
-                    cosine = expected @ vector / np.linalg.norm(expected) / np.linalg.norm(vector)
-                    if abs(cosine - score) > 1e-5:
-                        problems.append(("score of another text", document, score, cosine))
-            elif kind == 1:
-                documents = store.lexical_search(f"pair{pair}", k=20, filter={"pair": pair})
-            else:
-                documents = store.get_by_ids([f"{p}{side}" for p in range(6) for side in "ab"])
-            high = dict(started)
-            seen: dict[int, list[int]] = {}
-            for document in documents:
-                version = document.metadata["v"]
-                seen.setdefault(document.metadata["pair"], []).append(version)
-                if f"version{version}" not in document.page_content:
-                    problems.append(("text and metadata of different versions", document))
-            for number, shown in seen.items():
-                if len(shown) != 2 or shown[0] != shown[1]:
-                    problems.append(("half a pair", kind, number, shown))
-                if not low[number] <= shown[0] <= high[number]:
-                    problems.append(("not of this time", kind, number, shown, low[number], high[number]))
-
-    threads = [threading.Thread(target=write, args=(pairs,)) for pairs in (range(3), range(3, 6))]
-    threads += [threading.Thread(target=read, args=(seed,)) for seed in range(4)]
-    for thread in threads:
-        thread.start()
-    time.sleep(3)
-    stop.set()
-    for thread in threads:
-        thread.join()
-    assert problems == []
-    assert sum(finished.values()) > 20
-    assert store.verify(deep=True).ok
-    if kind == "busy":
-        assert store.wait_until_ready(60).snapshot is not None
 
 
 def in_fork(action: Callable[[], object]) -> None:
