@@ -1,19 +1,16 @@
-"""Threads, forks and processes on one store."""
+"""Threads and processes on one store."""
 
 import multiprocessing
-import os
-import select
-import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from langchain_rerank_retriever.store import FaissStore, indexing, snapshots, upkeep
+from tests.reliability.fork_children import in_fork
 
 from .helpers import FastEmbeddings
 
@@ -25,62 +22,6 @@ def keep_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshots, "MAPPED_BYTES", 1)
     monkeypatch.setattr(upkeep, "QUIET", 0.0)
     monkeypatch.setattr(indexing, "GRAPH_ROWS", 2)
-
-
-def in_fork(action: Callable[[], object]) -> None:
-    """Run something in a forked child; fail where it hangs, raises or is killed."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            action()
-            os.write(writer, b"+")
-        finally:
-            os._exit(0)
-    os.close(writer)
-    answered = select.select([reader], [], [], 20)[0] and os.read(reader, 1) == b"+"
-    os.close(reader)
-    if not answered:
-        os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    assert answered, "the child hung or failed"
-
-
-@pytest.mark.parametrize("in_memory", [True, False])
-def test_a_forked_child_goes_on(tmp_path: Path, in_memory: bool) -> None:
-    store = FaissStore(FastEmbeddings(64), path=None if in_memory else tmp_path / "s")
-    vectors = np.random.default_rng(0).standard_normal((20_000, 64))
-    store.add_embeddings([f"t{i}" for i in range(20_000)], vectors)
-    expected = store.similarity_search_with_score("t77", k=5)
-    stop = threading.Event()
-
-    def read() -> None:
-        while not stop.is_set():
-            store.similarity_search("t77", k=5)
-
-    reading = threading.Thread(target=read)
-    reading.start()
-
-    def child() -> None:
-        if not in_memory and store._engine.connections._open:
-            # SQLite forbids the use of a connection that came through a fork, though it often works.
-            sys.exit(1)
-        if store.similarity_search_with_score("t77", k=5) != expected:
-            sys.exit(1)
-        store.add_texts(["from a child"], ids=[f"child {os.getpid()}"])
-        if store.similarity_search("from a child", k=1)[0].page_content != "from a child":
-            sys.exit(1)
-
-    try:
-        for _ in range(8):
-            in_fork(child)
-    finally:
-        stop.set()
-        reading.join()
-    assert len(store) == (20_000 if in_memory else 20_008)
-    assert store.similarity_search_with_score("t77", k=5) == expected
-    store.add_texts(["after"])
-    store.close()
 
 
 def add_many(folder: Path, name: str, count: int) -> None:
@@ -158,26 +99,6 @@ def test_two_first_writers_agree_on_one_model(tmp_path: Path) -> None:
         thread.join()
     assert sorted(outcomes) == ["ModelMismatchError", "added"]
     assert len(stores[0]) == 1
-
-
-def test_a_fork_while_a_graph_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upkeep, "QUIET", 0.0)
-    monkeypatch.setattr(indexing, "GRAPH_ROWS", 2)
-    vectors = np.random.default_rng(0).standard_normal((8_000, 64))
-    with FaissStore(FastEmbeddings(64), path=tmp_path / "s", index="hnsw") as store:
-        store.add_embeddings([f"t{i}" for i in range(8_000)], vectors)
-        assert store.index_info.busy
-
-        def child() -> None:
-            assert store.similarity_search_by_vector(vectors[7], k=1)[0].page_content == "t7"
-            store.add_texts(["from a child"])
-            store.close()
-
-        in_fork(child)
-        assert store.wait_until_ready(120).kind == "hnsw"
-        assert store.similarity_search_by_vector(vectors[7], k=1)[0].page_content == "t7"
-        in_fork(child)
-        assert len(store) == 8_002
 
 
 def test_a_process_that_ends_while_a_graph_is_built(tmp_path: Path) -> None:

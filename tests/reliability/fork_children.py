@@ -1,0 +1,97 @@
+"""Forked children that report back, so that one that hangs, dies or is wrong is told from one that answers."""
+
+import faulthandler
+import json
+import os
+import select
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+#: A child has to answer within so many seconds; slow machines take five times as long.
+SECONDS = 5.0 * 5
+
+
+class ChildError(AssertionError):
+    """A child hung, died or failed."""
+
+
+@dataclass
+class Child:
+    """One forked process, which does one thing and tells what came out."""
+
+    pid: int
+    pipe: int
+    started: float
+    seconds: float = 0.0
+    said: bytes = field(default=b"", repr=False)
+
+    def answer(self, seconds: float = SECONDS) -> Any:
+        """Wait for what it returns; end it where it does not come."""
+        try:
+            while self._more(seconds):
+                pass
+        finally:
+            os.close(self.pipe)
+            if not self.said:
+                os.kill(self.pid, signal.SIGKILL)
+            status = os.waitpid(self.pid, 0)[1]
+        if not self.said:
+            raise ChildError(f"a child did not answer within {seconds:.0f} s, or died (status {status})")
+        self.seconds = time.monotonic() - self.started
+        kind, what = json.loads(self.said)
+        if kind == "raised":
+            raise ChildError(f"a child failed:\n{what}")
+        if status:
+            raise ChildError(f"a child answered and then ended with status {status}")
+        return what
+
+    def _more(self, seconds: float) -> bool:
+        left = self.started + seconds - time.monotonic()
+        if not select.select([self.pipe], [], [], max(0.0, left))[0]:
+            self.said = b""
+            return False
+        part = os.read(self.pipe, 65536)
+        self.said += part
+        return bool(part)
+
+
+def fork(action: Callable[[], Any], *, leave: Callable[[int], object] = os._exit) -> Child:
+    """Start a child that does something; its answer is plain JSON data.
+
+    Args:
+        action: Run in the child.
+        leave: How the child ends; ``sys.exit`` takes Python down as a server's worker does.
+    """
+    started = time.monotonic()
+    reader, writer = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid:
+        os.close(writer)
+        return Child(pid, reader, started)
+    # pytest's own alarm would write into the parent's report.
+    faulthandler.cancel_dump_traceback_later()
+    os.close(reader)
+    try:
+        try:
+            said = json.dumps(("returned", action())).encode()
+        except BaseException:
+            said = json.dumps(("raised", traceback.format_exc())).encode()
+        with os.fdopen(writer, "wb") as pipe:
+            pipe.write(said)
+    except BaseException:
+        os._exit(4)
+    leave(0)
+    os._exit(0)
+    raise AssertionError
+
+
+def in_fork(action: Callable[[], Any]) -> Any:
+    """Return what a forked child returns."""
+    return fork(action).answer()
