@@ -25,7 +25,18 @@ from .conftest import Finished
 
 Run = Callable[..., Finished]
 
-COMMANDS = ("demo", "search", "info", "verify", "repair", "evaluate", "compare", "bench")
+COMMANDS = (
+    "demo",
+    "index",
+    "tune",
+    "search",
+    "info",
+    "verify",
+    "repair",
+    "evaluate",
+    "compare",
+    "bench",
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

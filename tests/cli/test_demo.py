@@ -49,8 +49,7 @@ def test_a_small_demo(run: Run, tmp_path: Path, as_json: bool) -> None:
     arguments: list[Any] = ["demo", "--packages", "numpy", "--minutes", "0.1", "--output", target, "-k", "2"]
     finished = run(*arguments, *(["--json"] if as_json else []))
     assert finished.code == 0
-    assert f"{DOCUMENTS} documents" in finished.err
-    assert "Traceback" not in finished.err
+    assert finished.err == ""  # progress is for a terminal
     if as_json:
         check_json(json.loads(finished.out), k=2)
     else:
