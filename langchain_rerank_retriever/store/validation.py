@@ -12,6 +12,7 @@ from langchain_rerank_retriever.errors import InvalidArgumentError, InvalidDocum
 from langchain_rerank_retriever.protocols import SCORE_KEYS
 
 MAX_DEPTH = 100
+MAX_COUNT = 2**40
 _MAX_INT, _MIN_INT = 2**63 - 1, -(2**63)
 
 # One for all: json.dumps would make another for each document.
@@ -56,10 +57,10 @@ def refuse_unknown(function: str, unknown: Mapping[str, Any]) -> None:
 
 
 def checked_count(value: object, name: str) -> int:
-    """A positive int, bool excluded."""
+    """A positive int, bool excluded; never more than any store can hold, which SQLite could not count to."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise InvalidArgumentError(f"{name} must be a positive whole number, got {value!r}")
-    return int(value)
+    return min(int(value), MAX_COUNT)
 
 
 def checked_query(query: object) -> str:
