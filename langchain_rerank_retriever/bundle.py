@@ -19,7 +19,15 @@ from typing import Any
 from langchain_core.embeddings import Embeddings
 
 from langchain_rerank_retriever.blend import Blend
-from langchain_rerank_retriever.bundle_folder import MANIFEST, folder_of, free_name, is_ours, is_part, sweep
+from langchain_rerank_retriever.bundle_folder import (
+    MANIFEST,
+    folder_of,
+    free_name,
+    is_ours,
+    is_part,
+    read_json,
+    sweep,
+)
 from langchain_rerank_retriever.bundled_model import SavedModel
 from langchain_rerank_retriever.bundled_reranker import SavedReranker, entries_of, noted, own_models
 from langchain_rerank_retriever.cross_encoder import CrossEncoderScorer
@@ -189,19 +197,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise FormatError(
             f"{folder} is no bundle: {held}. Expected a folder that save_local() or tune() wrote."
         )
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        kind, version = manifest["kind"], manifest["format"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise FormatError(f"{path} is damaged: {error!r}. Restore it from a copy, or save anew.") from error
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error}.") from error
+    manifest = read_json(path)
+    kind, version = manifest.get("kind"), manifest.get("format")
     if kind != KIND or version not in (BUNDLE_FORMAT, CASCADE_FORMAT):
         raise FormatError(
             f"{path} is a {kind!r} of format {version!r}; this version reads {KIND!r} of format {BUNDLE_FORMAT} or "
             f"{CASCADE_FORMAT}. Open it with the version that wrote it, or install a newer one."
         )
-    return dict(manifest)
+    return manifest
 
 
 # -- saving ----------------------------------------------------------------------------------------------------

@@ -1,15 +1,19 @@
-"""The names of the parts in a bundle's folder: which are ours, which are free, which nothing needs any more."""
+"""What lies in a bundle's folder: which names are ours, free, or needed by nothing any more; what may not lie there."""
 
+import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from langchain_rerank_retriever.errors import FormatError, InvalidArgumentError
+from langchain_rerank_retriever.errors import FormatError, InvalidArgumentError, StorageError
 
 MANIFEST = "bundle.json"
+#: More than any report that tune() writes; what is larger would fill the memory before it is seen to be none.
+MANIFEST_BYTES = 64 * 1024 * 1024
 
 _PART = re.compile(r"(bi_encoder|cross_encoder|store)(-[0-9]+)?")
 
@@ -25,6 +29,32 @@ def is_ours(name: str) -> bool:
     return bool(_PART.fullmatch(name)) or name.startswith(".")
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a manifest.
+
+    Raises:
+        FormatError: If it is no JSON object, or too large or too deeply nested to be ours.
+        StorageError: If it cannot be read.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MANIFEST_BYTES:
+            raise FormatError(f"{path} has {size:,} bytes; a bundle's has at most {MANIFEST_BYTES:,}.")
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        # Its representation would hold the whole file.
+        raise FormatError(f"{path} is damaged: {error}. Restore it from a copy, or save anew.") from error
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{path} is damaged: {error!r}. Restore it from a copy, or save anew.") from error
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error}.") from error
+    if not isinstance(manifest, dict):
+        raise FormatError(f"{path} is damaged: it is no JSON object. Restore it from a copy, or save anew.")
+    return manifest
+
+
 def folder_of(source: Path, part: dict[str, Any], argument: str) -> Path:
     """Find a part's folder.
 
@@ -35,7 +65,7 @@ def folder_of(source: Path, part: dict[str, Any], argument: str) -> Path:
 
     Raises:
         InvalidArgumentError: If it is a foreign part, which must be passed in.
-        FormatError: If its name leads out of the bundle, or it is not there.
+        FormatError: If its name or something in it leads out of the bundle, or it is not there.
     """
     if "foreign" in part:
         raise InvalidArgumentError(
@@ -52,7 +82,19 @@ def folder_of(source: Path, part: dict[str, Any], argument: str) -> Path:
         raise FormatError(
             f"{source} lacks its folder {name!r}. Restore it from a copy, or save the bundle anew."
         )
+    _check_plain(path)
     return path
+
+
+def _check_plain(folder: Path) -> None:
+    """Refuse what no save writes: a link leads elsewhere, and a pipe or a device is read for ever."""
+    for entry in folder.rglob("*"):
+        mode = entry.lstat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise FormatError(
+                f"{entry} is neither a file nor a folder; a bundle holds no links, pipes or devices. Remove it, or "
+                "put a copy of what it stands for in its place."
+            )
 
 
 def free_name(target: Path, part: str) -> str:

@@ -9,10 +9,13 @@ from typing import Any
 from langchain_rerank_retriever.bundle_folder import folder_of
 from langchain_rerank_retriever.bundled_model import SavedModel
 from langchain_rerank_retriever.cross_encoder import CrossEncoderScorer
+from langchain_rerank_retriever.errors import FormatError
 from langchain_rerank_retriever.reranker import CrossEncoderReranker
 
 #: What a bundle notes of a `CrossEncoderReranker` besides its model.
 _LIMITS = ("top_n", "score_threshold")
+#: Each stage is a model to load; of a cascade of more, no query would see the end.
+MOST_STAGES = 16
 
 
 def own_models(reranker: Any) -> list[CrossEncoderScorer] | None:
@@ -78,6 +81,10 @@ class SavedReranker:
         entries = part.get("stages", [part])
         if not entries or any("top_n" not in entry for entry in entries[:-1]):
             raise TypeError("all stages but the last must say how many they leave")
+        if len(entries) > MOST_STAGES:
+            raise FormatError(
+                f"{source} has {len(entries)} re-rankers; this version reads up to {MOST_STAGES}."
+            )
         return cls(
             tuple(
                 (

@@ -1,12 +1,12 @@
 """From a model name to a folder with safetensors weights, and from there to sentence-transformers' object."""
 
-import json
 import logging
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_rerank_retriever.errors import InvalidArgumentError, ModelLoadError
+from langchain_rerank_retriever.runtime.models.folder import check_folder
 from langchain_rerank_retriever.runtime.models.quiet import quiet
 
 if TYPE_CHECKING:
@@ -52,29 +52,6 @@ def resolve_folder(model_name: Any, *, organization: str) -> Path:
     return folder
 
 
-def check_folder(folder: Path, name: str) -> None:
-    """Refuse a folder that has no safe weights, before anything is loaded from it.
-
-    Raises:
-        ModelLoadError: No weights at all, or weights that only unpickling could read.
-    """
-    for part in [folder, *_module_folders(folder, name)]:
-        pickled = sorted(part.glob("pytorch_model*.bin")) if part.is_dir() else []
-        if pickled and not any(part.glob("*.safetensors")):
-            raise ModelLoadError(
-                f"'{name}' has its weights in '{pickled[0].relative_to(folder)}', a pickle file, which can "
-                "run code. Expected model.safetensors: load it once with transformers where you trust it, "
-                "and save it again with save_pretrained()."
-            )
-    if not any(folder.rglob("*.safetensors")):
-        inside = sorted(entry.name for entry in folder.iterdir())
-        content = f"it holds {', '.join(inside[:8])}" if inside else "it is empty"
-        raise ModelLoadError(
-            f"The folder '{name}' has no model weights: expected model.safetensors, but {content}. "
-            "Give the folder that save() or save_pretrained() wrote."
-        )
-
-
 def load_model(cls: type[Model], folder: Path, **kwargs: Any) -> Model:
     """Load a sentence-transformers object on the CPU in float32, from this folder only, none of its code.
 
@@ -82,6 +59,7 @@ def load_model(cls: type[Model], folder: Path, **kwargs: Any) -> Model:
         ModelLoadError: The folder's files do not make a model; says what the libraries said.
     """
     import torch
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
     try:
@@ -103,12 +81,14 @@ def load_model(cls: type[Model], folder: Path, **kwargs: Any) -> Model:
         RuntimeError,
         ImportError,
         SafetensorError,
+        StrictDataclassError,
     ) as error:
         raise ModelLoadError(
             f"The model in '{folder}' cannot be loaded ({type(error).__name__}: {error})."
         ) from error
     model.eval()
     _check_weights(model, folder)
+    _check_vocabulary(model, folder)
     return model
 
 
@@ -182,21 +162,29 @@ def _check_weights(model: "BaseModel", folder: Path) -> None:
         )
 
 
+def _check_vocabulary(model: "BaseModel", folder: Path) -> None:
+    """Refuse a tokenizer of another model: a number without an embedding ends a query, and on a GPU the process.
+
+    Tokens that were added later are left out, since many a model has some that no text leads to.
+    """
+    tokenizer = getattr(model[0], "tokenizer", None)
+    if model.transformers_model is None or not hasattr(tokenizer, "get_vocab"):
+        return
+    try:
+        rows = getattr(model.transformers_model.get_input_embeddings(), "num_embeddings", None)
+    except NotImplementedError:
+        return  # Of a model that reads no tokens.
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    highest = max((number for number in tokenizer.get_vocab().values() if number not in added), default=-1)
+    if rows is not None and highest >= rows:
+        raise ModelLoadError(
+            f"The tokenizer in '{folder}' counts up to {highest:,}, and the model has {rows:,} embeddings: the two do "
+            "not belong together. Save the model again as a whole."
+        )
+
+
 def _looks_like_a_path(name: str) -> bool:
     return name.startswith((".", "/", "~")) or name.endswith("/") or name.count("/") > 1 or "\\" in name
-
-
-def _module_folders(folder: Path, name: str) -> list[Path]:
-    listing = folder / "modules.json"
-    if not listing.is_file():
-        return []
-    try:
-        modules = json.loads(listing.read_text(encoding="utf-8"))
-        return [folder / module["path"] for module in modules if module["path"]]
-    except (ValueError, TypeError, LookupError) as error:
-        raise ModelLoadError(
-            f"'{name}': modules.json cannot be read ({error}). Save the model again."
-        ) from error
 
 
 def _from_hub(name: str, organization: str) -> Path:
