@@ -1,5 +1,6 @@
 """Files and folders that appear whole or not at all."""
 
+import contextlib
 import glob
 import os
 import shutil
@@ -24,6 +25,18 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, durably; leave one that is there.
+
+    A file in it survives a power loss only where the names of all folders above it do.
+    """
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    for one in reversed(missing or [folder]):
+        one.mkdir(exist_ok=True)
+    for one in reversed(missing):
+        sync(one.parent)
+
+
 def is_missing_or_empty(folder: Path) -> bool:
     """Whether nothing lies at a path that a new folder there would hide or mix with."""
     if folder.is_dir():
@@ -34,13 +47,8 @@ def is_missing_or_empty(folder: Path) -> bool:
 @contextmanager
 def scratch_folder(beside: Path) -> Iterator[Path]:
     """A temporary folder on the same file system as a target, removed at the end unless it was moved away."""
-    beside.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{beside.name}.tmp-"
-    for abandoned in beside.parent.glob(f"{glob.escape(prefix)}*"):
-        # Left by a process that was killed; younger ones may belong to one that is at work.
-        if time.time() - abandoned.lstat().st_mtime > _ABANDONED:
-            shutil.rmtree(abandoned, ignore_errors=True)
-    scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=beside.parent))
+    make_folder(beside.parent)
+    scratch = Path(tempfile.mkdtemp(prefix=_scratch_prefix(beside), dir=beside.parent))
     try:
         yield scratch
     finally:
@@ -80,7 +88,7 @@ def written_whole(target: Path) -> Iterator[TextIO]:
             return
         # A link keeps pointing to the file that it names.
         target = target.resolve()
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         with whole_file(target) as scratch, scratch.open("w", encoding="utf-8", newline="\n") as file:
             yield file
 
@@ -88,7 +96,7 @@ def written_whole(target: Path) -> Iterator[TextIO]:
 @contextmanager
 def whole_file(target: Path) -> Iterator[Path]:
     """Yield another name for a file; at the end of the block, durably, what lies there takes the place of the old."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.tmp-", dir=target.parent)
+    descriptor, name = tempfile.mkstemp(prefix=_scratch_prefix(target), dir=target.parent)
     os.close(descriptor)
     scratch = Path(name)
     try:
@@ -120,6 +128,24 @@ def writing(target: Path) -> Iterator[None]:
             f"{target} cannot be written as UTF-8: {error.object[error.start : error.end]!r} is a lone surrogate. "
             "Clean it first: text.encode('utf-8', 'replace').decode()."
         ) from error
+
+
+def _scratch_prefix(target: Path) -> str:
+    """How temporary names for a target begin, of which old ones are removed here."""
+    prefix = f".{target.name}.tmp-"
+    for abandoned in target.parent.glob(f"{glob.escape(prefix)}*"):
+        # Left by a process that was killed; younger ones may belong to one that is at work.
+        with contextlib.suppress(OSError):
+            if time.time() - abandoned.lstat().st_mtime > _ABANDONED:
+                _remove(abandoned)
+    return prefix
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink()
 
 
 def _umask() -> int:

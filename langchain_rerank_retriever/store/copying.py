@@ -92,4 +92,7 @@ def _overwrite(copy: Path, target: Path) -> None:
     finally:
         source.close()
         destination.close()
+    # A store that was never opened has a journal and no log. SQLite removes it to commit, and leaves that unsynced:
+    # after a power loss it could be there again, and undo what was saved.
+    files.sync(target.parent)
     view_writing.remove_others(target.parent, record.file if record else None)

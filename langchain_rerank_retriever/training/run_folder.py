@@ -25,7 +25,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from langchain_rerank_retriever.errors import InvalidArgumentError, StorageError
-from langchain_rerank_retriever.files import move_into_place, scratch_folder, sync
+from langchain_rerank_retriever.files import make_folder, move_into_place, scratch_folder, sync
 
 #: A disk that is full, over quota, over a limit of file size, broken or read-only; how safetensors and torch say it.
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
@@ -54,7 +54,7 @@ def run_folder(target: Path, identity: Mapping[str, str], *, resume: bool) -> It
     folder = target.parent / f".{target.name}.tuning"
     lock = FileLock(folder / "run.lock", timeout=0)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         lock.acquire()
     except Timeout as error:
         raise StorageError(
