@@ -7,7 +7,7 @@ import typer
 from langchain_rerank_retriever.bundle_folder import MANIFEST
 from langchain_rerank_retriever.cli.bundled_store import open_store
 from langchain_rerank_retriever.cli.output import print_json, printable
-from langchain_rerank_retriever.errors import FormatError
+from langchain_rerank_retriever.errors import StorageError
 from langchain_rerank_retriever.runtime.choosing import derived
 from langchain_rerank_retriever.store import RepairResult
 
@@ -32,7 +32,7 @@ def run(folder: Path, *, as_json: bool) -> bool:
 def _of_store(folder: Path) -> RepairResult:
     try:
         store = open_store(folder, read_only=False)
-    except FormatError as error:
+    except StorageError as error:
         if not (folder / MANIFEST).is_file():
             raise  # Not a bundle at all is a mistake of the user's.
         return RepairResult(False, (), (str(error),))

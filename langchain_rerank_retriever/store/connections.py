@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import re
 import sqlite3
 import threading
 from collections import deque
@@ -21,29 +22,60 @@ _MAX_IDLE = 8
 #: To what size the log is cut back after a large transaction.
 _LOG_BYTES = 16 * 1024 * 1024
 
+#: How SQLite says that a table is not as the statements here expect it.
+_FOREIGN = re.compile("no such (table|column|index)|malformed database schema")
+
 #: What sqlite3 raises; the second where a damaged file makes even its message unreadable.
 SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+
+
+#: By the name of SQLite's error, or the beginning of it: our error, and what it says.
+_TOLD: tuple[tuple[tuple[str, ...], type[StorageError], str], ...] = (
+    (
+        ("SQLITE_CORRUPT", "SQLITE_NOTADB"),
+        FormatError,
+        "The store at {where} is damaged ({error}): restore a copy that save_local() made",
+    ),
+    (
+        ("SQLITE_FULL",),
+        StorageError,
+        "No space left to write the store at {where}; nothing was changed ({error})",
+    ),
+    (
+        ("SQLITE_BUSY", "SQLITE_LOCKED"),
+        StorageError,
+        "Another process has kept the store at {where} locked for {seconds:.0f} seconds; nothing was changed",
+    ),
+    (
+        ("SQLITE_READONLY_ROLLBACK", "SQLITE_READONLY_RECOVERY"),
+        StorageError,
+        "The store at {where} was being written when its writer was cut off: open it once without read_only=True, "
+        "which undoes that ({error})",
+    ),
+    (
+        ("SQLITE_CANTOPEN",),
+        StorageError,
+        "The store at {where} cannot be opened; is it still there, with permission? ({error})",
+    ),
+)
+_OF_ANOTHER_FORM = (
+    "The store at {where} has other tables than this version reads ({error}): it is damaged, or of another version. "
+    "Restore a copy that save_local() made, or index the documents anew"
+)
 
 
 def storage_error(error: sqlite3.Error | UnicodeDecodeError, where: str) -> StorageError:
     """The error of this package for one of SQLite's."""
     name = getattr(error, "sqlite_errorname", "") or ""
-    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or isinstance(error, UnicodeDecodeError):
-        return FormatError(
-            f"The store at {where} is damaged ({error}): restore a copy that save_local() made"
-        )
-    if name.startswith("SQLITE_FULL"):
-        return StorageError(f"No space left to write the store at {where}; nothing was changed ({error})")
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return StorageError(
-            f"Another process has kept the store at {where} locked for {BUSY_SECONDS:.0f} seconds; "
-            "nothing was changed"
-        )
-    if name.startswith("SQLITE_CANTOPEN"):
-        return StorageError(
-            f"The store at {where} cannot be opened; is it still there, with permission? ({error})"
-        )
-    return StorageError(f"The store at {where} failed: {error}")
+    kind, text = StorageError, "The store at {where} failed: {error}"
+    if isinstance(error, UnicodeDecodeError):
+        name = "SQLITE_CORRUPT"
+    elif _FOREIGN.match(str(error)):
+        kind, text = FormatError, _OF_ANOTHER_FORM
+    for names, known, told in _TOLD:
+        if name.startswith(names):
+            kind, text = known, told
+    return kind(text.format(where=where, error=error, seconds=BUSY_SECONDS))
 
 
 def connect(file: Path | None, *, read_only: bool = False, create: bool = False) -> sqlite3.Connection:
