@@ -3,8 +3,8 @@
     python examples/benchmarks/compare_systems.py scifact --minutes 10 --html scifact.html
     python examples/benchmarks/compare_systems.py korquad_ko --bundle my-bundle
 
-The systems are the untuned bi-encoder (base), the tuned one, that with the cross-encoder, and the blend of scores. A
-bundle holds what `tune` chose to serve: what it does not hold is said, and has no row. The report of tuning, which is
+The systems are the untuned bi-encoder (base), the tuned one, that fused with BM25 (hybrid), that with the cross-encoder,
+and the blend of scores. A bundle holds what `tune` chose to serve: what it does not hold is said, and has no row. The report of tuning, which is
 printed first, has figures of all that competed.
 """
 
@@ -39,6 +39,9 @@ def systems(served: RerankRetriever, corpus: list[Document], opened: ExitStack) 
         print("The bundle serves the untuned bi-encoder: no row for a tuned one.")
     else:
         found["tuned"] = RerankRetriever(served.recall, fetch_k=DEPTH, recall_mode="dense")
+    if served.recall_mode == "hybrid":
+        # The blend stays: it holds the weights of fusion.
+        found["hybrid"] = served.model_copy(update={"reranker": None, "fetch_k": DEPTH})
     if served.reranker is None:
         print("The bundle serves no cross-encoder: no rows with one.")
         return found
