@@ -3,9 +3,9 @@
     python examples/benchmarks/compare_systems.py scifact --minutes 10 --html scifact.html
     python examples/benchmarks/compare_systems.py korquad_ko --bundle my-bundle
 
-The systems are the untuned bi-encoder (base), the tuned one, that fused with BM25 (hybrid), that with the cross-encoder,
-and the blend of scores. A bundle holds what `tune` chose to serve: what it does not hold is said, and has no row. The report of tuning, which is
-printed first, has figures of all that competed.
+The systems are the untuned bi-encoder (base), the tuned one, that fused with BM25 (hybrid), that with the
+cross-encoder, and the blend of scores. A bundle holds what `tune` chose to serve: what it does not hold is said, and
+has no row. The report of tuning, which is printed first, has figures of all that competed.
 """
 
 from contextlib import ExitStack
