@@ -4,14 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from langchain_rerank_retriever import bundle
 from langchain_rerank_retriever.bundle_folder import MANIFEST
 from langchain_rerank_retriever.bundled_reranker import entries_of
 from langchain_rerank_retriever.cli.bundled_store import open_store
 from langchain_rerank_retriever.cli.contents import Contents, size_of
-from langchain_rerank_retriever.cli.output import print_json, printable
+from langchain_rerank_retriever.cli.output import print_facts, print_json
 from langchain_rerank_retriever.errors import FormatError, RerankError
 from langchain_rerank_retriever.store import IndexInfo
 
@@ -29,8 +27,7 @@ def run(folder: Path, *, as_json: bool) -> None:
     if as_json:
         print_json({**manifest, "index": contents.to_dict() if isinstance(contents, Contents) else contents})
         return
-    for name, value in [*lines, *_store(contents)]:
-        typer.echo(f"{printable(name):<12}{printable(value)}")
+    print_facts([*lines, *_store(contents)])
 
 
 def _contents(folder: Path) -> Contents | dict[str, str] | None:

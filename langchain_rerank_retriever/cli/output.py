@@ -2,9 +2,10 @@
 
 import json
 import sys
+import textwrap
 import unicodedata
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -65,6 +66,16 @@ def print_json(data: Any) -> None:
     """Print data as JSON, in which control characters of a document stand as their numbers."""
     # JSON itself asks for that below U+0020 only; a terminal obeys some of the others, too.
     typer.echo("".join(map(_escaped, json.dumps(data, ensure_ascii=False, indent=2))))
+
+
+def print_facts(facts: Iterable[tuple[str, str]]) -> None:
+    """Print names and what is to say of each; a terminal gets it broken between words, a pipe a line for each."""
+    console = Console()
+    for name, value in facts:
+        line = f"{printable(name):<12}{printable(value)}"
+        if console.is_terminal:
+            line = textwrap.fill(line, console.width, subsequent_indent=" " * 12, break_on_hyphens=False)
+        typer.echo(line)
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:

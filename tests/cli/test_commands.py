@@ -15,7 +15,7 @@ import pytest
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 
-from langchain_rerank_retriever import RerankRetriever, __version__
+from langchain_rerank_retriever import FaissStore, RerankRetriever, __version__
 from langchain_rerank_retriever.cli import app as app_module
 from langchain_rerank_retriever.cli.output import print_documents, print_table, printable
 from langchain_rerank_retriever.runtime.choosing import derived
@@ -158,6 +158,53 @@ def test_info_tells_what_is_cut(
         "truncation  4,814 of 5,439 documents (89 %) are longer than the 128 tokens that training reads; "
         "median 440, longest 7,238"
     ) in lines
+
+
+def test_info_tells_what_the_last_tuning_found(run: Run, bundle: Path, tmp_path: Path) -> None:
+    manifest = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
+    kept = {"threshold": 0.123, "dropped": 0.8}
+    manifest["report"] |= {
+        "chosen": "blended",
+        "calibration": {"ece": 0.0213, "queries": 120, "thresholds": {"0.95": kept, "0.99": kept}},
+        "systems": [
+            {"name": name, "measures": {"nDCG@10": value, "RR@10": value, "R@100": 1.0}}
+            for name, value in (("base", 0.5), ("blended", 0.75))
+        ],
+    }
+    (tmp_path / "bundle.json").write_text(json.dumps(manifest), encoding="utf-8")
+    lines = run("info", tmp_path).out.splitlines()
+    assert (
+        "calibration ECE 0.021 over 120 queries; score_threshold=0.12 keeps 95 % of the relevant candidates and drops "
+        "80 % of all"
+    ) in lines
+    assert "tried       base: nDCG@10 0.500, RR@10 0.500" in lines
+    assert "tried       blended (served): nDCG@10 0.750, RR@10 0.750" in lines
+
+
+def test_info_tells_languages(run: Run, tmp_path: Path, hash_embeddings: Embeddings) -> None:
+    texts = ["고양이는 정원에서 잔다", "the cat sleeps", "猫"]
+    documents = [Document(page_content=text) for text in texts]
+    made = RerankRetriever.from_documents(
+        documents, embeddings=hash_embeddings, path=tmp_path / "store", lexical="german"
+    )
+    with made.recall:
+        made.save_local(tmp_path)
+    lines = run("info", tmp_path).out.splitlines()
+    assert "documents   3, embedded by HashEmbeddings" in lines
+    assert (
+        "languages   Latin 52 %, Hangul 43 %, Han 4 % of the letters in the first 3; lexical index for german"
+        in lines
+    )
+    index = json.loads(run("info", tmp_path, "--json").out)["index"]
+    assert (index["lexical"], index["scripts"]["Latin"]) == ("german", round(12 / 23, 4))
+
+
+def test_info_of_an_empty_store(run: Run, tmp_path: Path, hash_embeddings: Embeddings) -> None:
+    with FaissStore(hash_embeddings, path=tmp_path / "store", lexical=False) as store:
+        RerankRetriever(store).save_local(tmp_path)
+    lines = run("info", tmp_path).out.splitlines()
+    assert "documents   0" in lines
+    assert "languages   no lexical index" in lines
 
 
 def test_info_tells_how_the_store_searches(

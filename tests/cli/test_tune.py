@@ -149,7 +149,7 @@ def test_questions_and_answers_of_one_table(
 
 
 def test_documents_of_a_bundle(
-    run: Run, asked: dict[str, Any], train: Path, tmp_path: Path, bi_encoder: Path, minilm_folder: Path
+    run: Run, asked: dict[str, Any], train: Path, tmp_path: Path, bi_encoder: Path, cross_encoder: Path
 ) -> None:
     bundle = tmp_path / "bundle"
     with (
@@ -161,7 +161,7 @@ def test_documents_of_a_bundle(
     assert run("tune", "--bundle", bundle, train).code == 0
     assert [one.id for one in asked["documents"]] == [one.id for one in animals()]
     assert asked["fingerprint"] == fingerprint
-    assert run("tune", "--bundle", bundle, train, "--model", minilm_folder).code == 0
+    assert run("tune", "--bundle", bundle, train, "--model", cross_encoder).code == 0
     assert asked["fingerprint"] != fingerprint
 
 
