@@ -31,24 +31,34 @@ class Child:
     said: bytes = field(default=b"", repr=False)
 
     def answer(self, seconds: float = SECONDS) -> Any:
-        """Wait for what it returns; end it where it does not come."""
+        """Wait for what it returns, and for its end; kill it where either does not come."""
         try:
             while self._more(seconds):
                 pass
+            self.seconds = time.monotonic() - self.started
         finally:
             os.close(self.pipe)
-            if not self.said:
-                os.kill(self.pid, signal.SIGKILL)
-            status = os.waitpid(self.pid, 0)[1]
+            status = self._end(seconds if self.said else 0.0)
         if not self.said:
             raise ChildError(f"a child did not answer within {seconds:.0f} s, or died (status {status})")
-        self.seconds = time.monotonic() - self.started
         kind, what = json.loads(self.said)
         if kind == "raised":
             raise ChildError(f"a child failed:\n{what}")
         if status:
             raise ChildError(f"a child answered and then ended with status {status}")
         return what
+
+    def _end(self, seconds: float) -> int:
+        """Wait for its end, which must come as soon as its answer did; return how it ended."""
+        limit = time.monotonic() + seconds
+        while True:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                return status
+            if time.monotonic() >= limit:
+                os.kill(self.pid, signal.SIGKILL)
+                return os.waitpid(self.pid, 0)[1]
+            time.sleep(0.001)
 
     def _more(self, seconds: float) -> bool:
         left = self.started + seconds - time.monotonic()
