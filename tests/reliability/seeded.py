@@ -28,8 +28,8 @@ ROOT = Path(__file__).parents[2]
 PATCHES = Path(__file__).parent / "seeded_bugs"
 PACKAGE = "langchain_rerank_retriever"
 
-#: What tests of a copy may take in all; one that hangs is ended by pytest long before.
-PATIENCE = 900
+#: Seconds that a test may take with a bug that makes it hang, and all tests of a copy.
+PATIENCE, PATIENCE_IN_ALL = 100, 900
 #: Errors that a patch which does not fit the code any more brings about; no test has noticed anything then.
 BROKEN_PATCH = (
     "ImportError",
@@ -186,9 +186,9 @@ def run_tests(folder: Path, tests: Iterable[str]) -> Outcome:
         start_new_session=True,
     )
     try:
-        output, _ = process.communicate(timeout=PATIENCE)
+        output, _ = process.communicate(timeout=PATIENCE_IN_ALL)
     except subprocess.TimeoutExpired:
-        output = f"still running after {PATIENCE} seconds"
+        output = f"still running after {PATIENCE_IN_ALL} seconds"
     finally:
         # Whatever a bug has left behind, hung children of a fork for example.
         end_all(process)
