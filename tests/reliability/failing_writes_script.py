@@ -17,9 +17,16 @@ DIMENSION = 12
 Texts = dict[str, tuple[str, dict[str, Any]]]
 
 
+#: How long texts are; longer ones need more pages of SQLite's.
+LENGTH = 1
+
+
 def texts(first: int, count: int, version: int = 0) -> Texts:
     return {
-        f"id-{place}": (f"text {place} of version {version} " + "word " * (place % 40), {"n": place % 5})
+        f"id-{place}": (
+            f"text {place} of version {version} " + "word " * (LENGTH * (place % 40)),
+            {"n": place % 5},
+        )
         for place in range(first, first + count)
     }
 
