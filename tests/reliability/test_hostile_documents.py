@@ -26,8 +26,8 @@ from .scale import at_scale
 
 #: Documents in a call that must succeed, and in one that must fail.
 BATCH, BAD_BATCH = 100, 12
-DOCUMENTS = at_scale(3_000, 20_000, 100_000)
-LARGE = at_scale(1_000_000, 10_000_000, 10_000_000)
+DOCUMENTS = at_scale(1_000, 20_000, 100_000)
+LARGE = at_scale(300_000, 10_000_000, 10_000_000)
 
 Kept = dict[str, tuple[str, Any]]
 
@@ -230,7 +230,7 @@ def _is_storable(value: Any) -> bool:
         return False
 
 
-@settings(max_examples=at_scale(100, 1_000, 10_000), deadline=None, print_blob=True)
+@settings(max_examples=at_scale(50, 1_000, 10_000), deadline=None, print_blob=True)
 @given(
     st.lists(
         st.tuples(
