@@ -26,6 +26,7 @@ class Ledger:
 
     Attributes:
         held: Its documents, as acknowledged.
+        gone: Those that it deleted; an id is never used again.
         open_kind: "+" or "-" where a call was begun and not acknowledged.
         open_names: The documents of that call.
         calls: How many were acknowledged.
@@ -33,6 +34,7 @@ class Ledger:
     """
 
     held: set[str] = field(default_factory=set)
+    gone: set[str] = field(default_factory=set)
     open_kind: str = ""
     open_names: set[str] = field(default_factory=set)
     calls: int = 0
@@ -57,6 +59,7 @@ class Ledger:
             self.held |= self.open_names
         else:
             self.held -= self.open_names
+            self.gone |= self.open_names
         self.calls += 1
         self.open_kind, self.open_names = "", set()
 
@@ -91,6 +94,7 @@ class Worker:
             store.delete(names)
             self._write(".")
             assert store.get_by_ids(names) == []
+            assert names[0] not in self._ask(store, names[0], 3)
             return
         names = [f"{self._name}.{self._count + number}" for number in range(self._rng.randint(1, 3))]
         self._count += len(names)
@@ -107,22 +111,26 @@ class Worker:
             return
         file = self._rng.choice(others)
         before = Ledger.read(file)
-        if not before.certain:
-            return
-        name = self._rng.choice(sorted(before.certain))
+        if before.gone and self._rng.random() < 0.3:
+            name = self._rng.choice(sorted(before.gone))
+            assert name not in self._ask(store, name, 3), name
+            self._write("s")
+        elif before.certain:
+            name = self._rng.choice(sorted(before.certain))
+            found = self._ask(store, name, 1)
+            if name in Ledger.read(file).certain:
+                assert found == [name], (name, found)
+                self._write("s")
+
+    def _ask(self, store: FaissStore, name: str, k: int) -> list[str | None]:
+        """Ids by an id or by a search for its text, which is nearest to itself."""
         found = (
             store.get_by_ids([name])
-            if self._rng.random() < 0.5
-            else store.similarity_search(f"text {name}", k=1)
+            if self._rng.random() < 0.3
+            else store.similarity_search(f"text {name}", k)
         )
-        after = Ledger.read(file)
-        if name in after.certain:
-            assert [(each.id, each.page_content) for each in found] == [(name, f"text {name}")], (name, found)
-            self._write("s")
-        elif name not in after.held and not after.open_kind:
-            # Its deletion was acknowledged before we look again.
-            assert store.get_by_ids([name]) == []
-            self._write("s")
+        assert all(each.page_content == f"text {each.id}" for each in found), found
+        return [each.id for each in found]
 
     def _write(self, kind: str, *names: str) -> None:
         os.write(self._log, f"{' '.join((kind, *names))}\n".encode())
