@@ -6,13 +6,16 @@ from typing import Any, Unpack
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
+from langchain_core.retrievers import LangSmithRetrieverParams
 from langchain_core.runnables import run_in_executor
+from langchain_core.vectorstores import VectorStore
 from pydantic import PrivateAttr, ValidationError
 
 from langchain_rerank_retriever.answering.answer import Stopwatch, explanation, ranked, spread_out, stop_rule
 from langchain_rerank_retriever.answering.options import SETTINGS, CallOptions, Options
 from langchain_rerank_retriever.answering.plan import Plan, make_plan
 from langchain_rerank_retriever.answering.stages import arerank, rerank
+from langchain_rerank_retriever.answering.tracing import AsyncRuns, Runs
 from langchain_rerank_retriever.answering.turns import turn
 from langchain_rerank_retriever.assembled import AssembledRetriever
 from langchain_rerank_retriever.errors import InvalidArgumentError
@@ -118,59 +121,45 @@ class RerankRetriever(AssembledRetriever):
             ScoringError: If the re-ranker returns something that is not a finite number for each candidate, or no
                 documents that it was given.
         """
-        plan = self._plan(query, arguments)
-        watch = Stopwatch(plan.started)
-        candidates = plan.source.recall(plan.request)
-        watch.lap("recall")
-        documents = [candidate.document for candidate in candidates]
-        stop = stop_rule(plan, candidates)
-        rescored = rerank(plan.stages, query, documents, deadline=plan.deadline, stop=stop)
-        watch.lap("rerank")
-        ranking = ranked(plan, candidates, rescored)
-        if plan.options.lambda_mult is not None:
-            ranking = spread_out(plan, candidates, rescored, ranking)
-            watch.lap("diversify")
-        return explanation(plan, candidates, rescored, ranking, watch)
+        return _answered(self._plan(query, arguments), Runs())
 
     async def aexplain(self, query: str, **arguments: Unpack[CallOptions]) -> Explanation:
         """Do what `explain` does without blocking the event loop."""
-        plan = self._plan(query, arguments)
-        watch = Stopwatch(plan.started)
-        async with turn():
-            pass  # Many that come at once begin one after the other.
-        candidates = await plan.source.arecall(plan.request)
-        watch.lap("recall")
-        documents = [candidate.document for candidate in candidates]
-        stop = stop_rule(plan, candidates)
-        rescored = await arerank(plan.stages, query, documents, deadline=plan.deadline, stop=stop)
-        watch.lap("rerank")
-        async with turn():
-            ranking = ranked(plan, candidates, rescored)
-        if plan.options.lambda_mult is not None:
-            ranking = await run_in_executor(None, spread_out, plan, candidates, rescored, ranking)
-            watch.lap("diversify")
-        async with turn():
-            return await run_in_executor(None, explanation, plan, candidates, rescored, ranking, watch)
+        return await _aanswered(self._plan(query, arguments), AsyncRuns())
 
     def _get_relevant_documents(
         self,
         query: str,
         *,
-        run_manager: CallbackManagerForRetrieverRun,  # noqa: ARG002  # its presence is how LangChain passes kwargs
+        run_manager: CallbackManagerForRetrieverRun,
         verbose: bool = False,  # noqa: ARG002  # LangChain hands its own argument on
         **arguments: Any,
     ) -> list[Document]:
-        return list(self.explain(query, **arguments).documents)
+        runs = Runs(run_manager.get_child())
+        return list(_answered(self._plan(query, arguments), runs).documents)
 
     async def _aget_relevant_documents(
         self,
         query: str,
         *,
-        run_manager: AsyncCallbackManagerForRetrieverRun,  # noqa: ARG002
+        run_manager: AsyncCallbackManagerForRetrieverRun,
         verbose: bool = False,  # noqa: ARG002
         **arguments: Any,
     ) -> list[Document]:
-        return list((await self.aexplain(query, **arguments)).documents)
+        runs = AsyncRuns(run_manager.get_child())
+        return list((await _aanswered(self._plan(query, arguments), runs)).documents)
+
+    def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:
+        """Tell tracers what the retriever is made of."""
+        params = super()._get_ls_params(**kwargs)
+        embeddings = getattr(self.recall, "embeddings", None)
+        if isinstance(self.recall, VectorStore):
+            params["ls_vector_store_provider"] = type(self.recall).__name__
+        if embeddings is not None:
+            params["ls_embedding_provider"] = type(embeddings).__name__
+        if isinstance(name := getattr(embeddings, "model_name", None), str):
+            params["ls_embedding_model"] = name
+        return params
 
     def _plan(self, query: str, arguments: Mapping[str, Any]) -> Plan:
         plan = make_plan(
@@ -189,3 +178,53 @@ class RerankRetriever(AssembledRetriever):
                 stacklevel=3,
             )
         return plan
+
+
+def _answered(plan: Plan, runs: Runs) -> Explanation:
+    """Go through the stages of a query."""
+    watch = Stopwatch(plan.started)
+    query = plan.request.query
+    with runs.recall(query) as traced:
+        traced.candidates = candidates = plan.source.recall(plan.request)
+    watch.lap("recall")
+    rescored = None
+    if plan.stages:
+        documents = [candidate.document for candidate in candidates]
+        stop = stop_rule(plan, candidates)
+        with runs.rerank(query, documents) as traced:
+            traced.rescored = rescored = rerank(
+                plan.stages, query, documents, deadline=plan.deadline, stop=stop
+            )
+    watch.lap("rerank")
+    ranking = ranked(plan, candidates, rescored)
+    if plan.options.lambda_mult is not None:
+        ranking = spread_out(plan, candidates, rescored, ranking)
+        watch.lap("diversify")
+    return explanation(plan, candidates, rescored, ranking, watch)
+
+
+async def _aanswered(plan: Plan, runs: AsyncRuns) -> Explanation:
+    """Go through the stages of a query without blocking the event loop."""
+    watch = Stopwatch(plan.started)
+    query = plan.request.query
+    async with turn():
+        pass  # Many that come at once begin one after the other.
+    async with runs.recall(query) as traced:
+        traced.candidates = candidates = await plan.source.arecall(plan.request)
+    watch.lap("recall")
+    rescored = None
+    if plan.stages:
+        documents = [candidate.document for candidate in candidates]
+        stop = stop_rule(plan, candidates)
+        async with runs.rerank(query, documents) as traced:
+            traced.rescored = rescored = await arerank(
+                plan.stages, query, documents, deadline=plan.deadline, stop=stop
+            )
+    watch.lap("rerank")
+    async with turn():
+        ranking = ranked(plan, candidates, rescored)
+    if plan.options.lambda_mult is not None:
+        ranking = await run_in_executor(None, spread_out, plan, candidates, rescored, ranking)
+        watch.lap("diversify")
+    async with turn():
+        return await run_in_executor(None, explanation, plan, candidates, rescored, ranking, watch)
