@@ -167,7 +167,7 @@ def _check_vocabulary(model: "BaseModel", folder: Path) -> None:
 
     Tokens that were added later are left out, since many a model has some that no text leads to.
     """
-    tokenizer = getattr(model[0], "tokenizer", None)
+    tokenizer: Any = getattr(model[0], "tokenizer", None)
     if model.transformers_model is None or not hasattr(tokenizer, "get_vocab"):
         return
     try:
