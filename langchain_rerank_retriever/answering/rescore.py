@@ -103,7 +103,7 @@ async def arescore(
             documents, await ascore(reranker, _pairs(query, documents), deadline=deadline, stop=stop)
         )
     if isinstance(reranker, BaseCrossEncoder):
-        # Unlike asyncio's own, LangChain's lets a StopIteration through, which would leave the caller waiting.
+        # LangChain's, because asyncio's own leaves the caller waiting for ever where a StopIteration is raised.
         return await run_in_executor(None, rescore, reranker, query, documents, deadline=deadline, stop=stop)
     if type(reranker) is CrossEncoderReranker:
         return _best(reranker, await arescore(reranker.model, query, documents, deadline=deadline))

@@ -55,8 +55,9 @@ def kept_busy(*actions: Callable[[], object]) -> Iterator[None]:
 @pytest.mark.parametrize("in_memory", [True, False])
 def test_a_forked_child_goes_on(goal: Any, tmp_path: Path, in_memory: bool) -> None:
     store = FaissStore(FastEmbeddings(64), path=None if in_memory else tmp_path / "s")
-    vectors = np.random.default_rng(0).standard_normal((20_000, 64))
-    store.add_embeddings([f"t{i}" for i in range(20_000)], vectors)
+    size, children = at_scale(4_000, 20_000, 20_000), at_scale(4, 8, 30)
+    vectors = np.random.default_rng(0).standard_normal((size, 64))
+    store.add_embeddings([f"t{i}" for i in range(size)], vectors)
     expected = store.similarity_search_with_score("t77", k=5)
 
     def child() -> None:
@@ -67,10 +68,10 @@ def test_a_forked_child_goes_on(goal: Any, tmp_path: Path, in_memory: bool) -> N
         assert store.similarity_search("from a child", k=1)[0].page_content == "from a child"
 
     with goal("G11") as count, kept_busy(lambda: store.similarity_search("t77", k=5)):
-        for _ in range(8):
+        for _ in range(children):
             in_fork(child)
             count.done += 1
-    assert len(store) == (20_000 if in_memory else 20_008)
+    assert len(store) == (size if in_memory else size + children)
     assert store.similarity_search_with_score("t77", k=5) == expected
     store.add_texts(["after"])
     store.close()
