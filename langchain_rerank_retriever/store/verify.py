@@ -15,6 +15,7 @@ from . import rows
 from .connections import SQLITE_ERRORS
 from .engine import Engine, Snapshot
 from .lexical import terms
+from .model import PROBES
 from .view import View
 
 
@@ -47,6 +48,8 @@ class Finding:
 RESTORE = "restore a copy"
 
 
+#: By how much the length of a vector of length one may differ from one.
+_ROUNDING = 1e-5
 #: How SQLite speaks of an index that does not agree with its table.
 _LOOKUP = re.compile(r"(missing from|# of entries in) index")
 
@@ -122,12 +125,31 @@ def _structure(snapshot: Snapshot, *, deep: bool) -> Iterator[Finding]:
         yield Finding(
             Part.SOURCE, f"{documents} documents and {vectors} vectors, of which {paired} belong together"
         )
+    yield from _probes(snapshot)
     if snapshot.state.lexical:
         (terms,) = connection.execute("SELECT count(*) FROM lexical_docsize").fetchone()
         if terms != documents:
             yield Finding(Part.LEXICAL, f"{documents} documents, but {terms} in the lexical index")
     if len(snapshot.view) != documents:
         yield Finding(Part.VIEW, f"{documents} documents, but {len(snapshot.view)} in the FAISS view")
+
+
+def _probes(snapshot: Snapshot) -> Iterator[Finding]:
+    """What the model is compared by has no checksum, but is known otherwise."""
+    dimension = snapshot.state.dimension
+    if dimension is None:
+        return
+    probes = rows.read_probes(snapshot.connection)
+    whole = probes.keys() == set(PROBES) and all(len(value) == 4 * dimension for value in probes.values())
+    lengths = (
+        [np.linalg.norm(np.frombuffer(value, dtype="<f4")) for value in probes.values()] if whole else []
+    )
+    if not whole or not all(abs(length - 1) < _ROUNDING for length in lengths):
+        yield Finding(
+            Part.SOURCE,
+            f"The probe sentences, by which the model is told from another, are damaged: {RESTORE} that save_local() "
+            "made, or open the store with check_model=False and give it its model anew with reembed()",
+        )
 
 
 def _snapshot(engine: Engine, snapshot: Snapshot) -> Iterator[Finding]:
@@ -145,7 +167,7 @@ def _vectors(snapshot: Snapshot, view: View, part: Part) -> Iterator[Finding]:
     for pks, vectors in rows.vectors_since(snapshot.connection, -1, dimension):
         lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
         # NaN is not within any distance of one.
-        for pk in pks[~(np.abs(lengths - 1) < 1e-5)]:
+        for pk in pks[~(np.abs(lengths - 1) < _ROUNDING)]:
             yield Finding(Part.SOURCE, f"The vector of document number {pk} is not of length one")
         if not np.array_equal(view.vectors(pks), vectors):
             yield Finding(
