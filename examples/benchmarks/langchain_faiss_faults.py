@@ -262,9 +262,6 @@ def _taken(result: tuple[str | None, int]) -> Outcome:
     return Outcome(added, "taken without a word" if error is None else f"{error}, {added or 'nothing'} added")
 
 
-# ---------------------------------------------------------------- the table
-
-
 def main(
     folders: Annotated[int, typer.Option(help="Saves that are killed.")] = 40,
     adds: Annotated[int, typer.Option(help="Of two processes together.")] = 200,
