@@ -33,11 +33,13 @@ demo: install ## tune on the documentation of installed packages, and ask it som
 	$(BIN)/langchain-rerank demo $(ARGS)
 
 # By files, since tests of one file share models; more than four processes would need much memory.
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
+
 test: install ## the tests that need neither long nor a server
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile -m 'not slow and not engine' $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not slow and not engine' $(ARGS)
 
 test-slow: install ## the tests that take more than half a minute each
-	$(BIN)/python -m pytest -m 'slow and not engine' $(ARGS) || test $$? -eq 5  # 5: there are none
+	$(BIN)/python -m pytest $(PARALLEL) -m 'slow and not engine' $(ARGS) || test $$? -eq 5  # 5: there are none
 
 test-engines: $(ENGINES_INSTALLED) ## the tests with real servers, which it installs, starts and stops: pgvector, Milvus, Ray
 	$(BIN)/python -m tests.engines $(ARGS)
