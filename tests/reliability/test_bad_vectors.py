@@ -25,9 +25,11 @@ from .scale import at_scale
 
 DIMENSION = 8
 KEPT = 40
-INDEXES = ("flat", "hnsw", "auto")
-#: What makes many calls, for one of them in everyday runs.
-ONE_INDEX = INDEXES[1 : at_scale(2, 3, 3)] + INDEXES[: at_scale(0, 1, 1)]
+#: "auto" is "flat" for so few rows; what makes many calls is for one of them in everyday runs.
+INDEXES = ("hnsw", "flat", "auto")[: at_scale(2, 3, 3)]
+ONE_INDEX = INDEXES[: at_scale(1, 3, 3)]
+#: What is run again without assert.
+AGAIN = ("of_documents or bad_ready or bad_query", "bad or right", "bad or right")[at_scale(0, 1, 2)]
 
 Change = Callable[[np.ndarray], Any]
 
@@ -307,7 +309,18 @@ def test_the_same_without_assert(goal: Any) -> None:
     with goal("G13") as count:
         # Those of the tests themselves are rewritten by pytest, and stay.
         done = subprocess.run(
-            [sys.executable, "-O", "-m", "pytest", "-q", "-p", "no:cacheprovider", str(Path(__file__))],
+            [
+                sys.executable,
+                "-O",
+                "-m",
+                "pytest",
+                "-q",
+                "-p",
+                "no:cacheprovider",
+                "-k",
+                AGAIN,
+                str(Path(__file__)),
+            ],
             capture_output=True,
             text=True,
             timeout=280,
@@ -315,5 +328,5 @@ def test_the_same_without_assert(goal: Any) -> None:
             cwd=Path(__file__).parents[2],
         )
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
-        assert re.search(r"\d+ passed, 1 skipped", done.stdout)
+        assert re.search(r"[1-9]\d passed|[6-9] passed", done.stdout)
         count.note = "and once more under python -O"
