@@ -13,27 +13,12 @@ from langchain_rerank_retriever.protocols import Encoder, FloatArray
 from .rows import State
 from .vectors import unit_query, unit_vectors
 
-#: English and Korean; a prompt before documents shows most in the shortest. What changes between two models shows in
-#: one of them.
+#: Short and long, English and Korean: what changes between two models shows in one of them.
 PROBES = (
     "The quick brown fox jumps over the lazy dog.",
     "Where can I find the opening hours of the city library?",
     "서울의 한 연구소에서 새로운 검색 모델을 공개했다.",
-    "Red",
 )
-_TOPICS = (
-    "The harbour lay in fog, and no ship had left since the morning.",
-    "A compiler turns the text of a program into instructions for a machine.",
-    "봄이 오면 강가의 나무마다 하얀 꽃이 핀다.",
-    "The court dismissed the appeal and ordered the company to pay.",
-    "Knead the dough for ten minutes, then let it rise in a warm place.",
-    "Light from the nearest star takes more than four years to reach us.",
-    "He scored twice in the second half, and the crowd sang until midnight.",
-    "Interest rates were raised again, which made mortgages dearer.",
-)
-#: Some eight hundred tokens whose topic changes, so that it shows where a model cuts a text. Only for encoders, which
-#: cut by themselves: some services refuse so long a text.
-LONG_PROBE = " ".join(" ".join([topic] * 7) for topic in _TOPICS)
 #: Another precision or backend of the same model stays well above this, another model well below.
 SAME_MODEL = 0.99
 
@@ -88,8 +73,7 @@ class Model:
 
     def probes(self) -> dict[str, FloatArray]:
         """Vectors of the probe sentences."""
-        texts = PROBES if self._encoder is None else (*PROBES, LONG_PROBE)
-        return dict(zip(texts, self.documents(texts)))
+        return dict(zip(PROBES, self.documents(PROBES)))
 
     def describe(self, dimension: int | None) -> str:
         """Name, fingerprint and dimension, for a message."""
