@@ -131,14 +131,13 @@ def save_new(side: Side, folder: Path, count: int) -> None:
 
 
 def scores_of_all(side: Side, folder: Path, count: int, out: Path) -> str:
-    """Write down the scores of all documents of a folder for some queries; "refused" where it cannot be asked."""
+    """Write down the scores of all documents of a folder for a query; "refused" where it cannot be asked."""
 
     def ask() -> None:
-        store = side.load(folder)
-        found = [store.similarity_search_with_score(query, k=count) for query in passages(4, "query")]
+        found = side.load(folder).similarity_search_with_score("query", k=count)
         # In the order of the texts, since equal scores may come in any.
-        scores = [sorted((document.page_content, float(score)) for document, score in one) for one in found]
-        np.save(out, np.array([[score for _, score in one] for one in scores]))
+        scores = sorted((document.page_content, float(score)) for document, score in found)
+        np.save(out, np.array([score for _, score in scores]))
 
     return "opened" if error_of(ask) is None else "refused"
 
