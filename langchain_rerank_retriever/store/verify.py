@@ -140,7 +140,9 @@ def _probes(snapshot: Snapshot) -> Iterator[Finding]:
     if dimension is None:
         return
     probes = rows.read_probes(snapshot.connection)
-    whole = probes.keys() == set(PROBES) and all(len(value) == 4 * dimension for value in probes.values())
+    # A store of before a sentence was added lacks it.
+    known = bool(probes) and probes.keys() <= set(PROBES)
+    whole = known and all(len(value) == 4 * dimension for value in probes.values())
     lengths = (
         [np.linalg.norm(np.frombuffer(value, dtype="<f4")) for value in probes.values()] if whole else []
     )
