@@ -40,7 +40,15 @@ DOCUMENTS = [
 ]
 BLEND = Blend((BlendVariant({"rerank": 0.5, "dense": 0.25, "lexical": 0.25}, 1.5, -0.5),), {"dense": 1.0})
 #: One of these is in whatever `verify` and `repair` say.
-REMEDIES = ("repair", "restore", "anew", "open it once without read_only", "upgrade", "is it still there")
+REMEDIES = (
+    "repair",
+    "restore",
+    "anew",
+    "open it once without read_only",
+    "upgrade",
+    "is it still there",
+    "put a copy",
+)
 IDENTITY = {"documents": "0a1b", "plan": "2c3d"}
 
 
