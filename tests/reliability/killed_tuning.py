@@ -1,9 +1,10 @@
 """Kill tuning runs at random moments; each must go on from its newest complete checkpoint and end as an unbroken one.
 
-Run a long series by hand: python -m tests.training.kill --kills 30
+Run a long series by hand: python -m tests.reliability.killed_tuning --kills 30 --model FOLDER
 """
 
 import argparse
+import hashlib
 import json
 import multiprocessing
 import random
@@ -16,13 +17,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from safetensors.numpy import load_file
+
 from langchain_rerank_retriever import FaissStore, PooledEmbeddings, RerankRetriever, tune
 from langchain_rerank_retriever.training import encoder_runs
 from langchain_rerank_retriever.training.fit.checkpoint import Checkpoints
 from langchain_rerank_retriever.training.fit.schedule import Schedule
 from langchain_rerank_retriever.training.run_folder import newest_checkpoint
-
-from .conftest import about_animals, animals
+from tests.training.conftest import about_animals, animals
 
 STEPS = 60
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -60,15 +63,60 @@ def work(model: Path, target: Path, seed: int, log: Path) -> None:
     result.retriever.recall.close()
 
 
-def answers(target: Path) -> list[list[str]]:
+def outcome(target: Path) -> dict[str, Any]:
+    """What a run ended with: its answers, its choice and every measure; how long things took is no part of it."""
     retriever = RerankRetriever.load_local(target, read_only=True)
     found = [[str(one.id) for one in retriever.invoke(row["query"], k=10)] for row in about_animals()[:10]]
     retriever.recall.close()
-    return found
+    report = dict(retriever.report or {})
+    measures = {system["name"]: system["measures"] for system in report["systems"]}
+    return {"answers": found, "chosen": report["chosen"], "measures": measures}
 
 
-def run(kills: int, model: Path, folder: Path, say: Callable[[str], None], seed: int = 0) -> Counter[str]:
+def weights(target: Path) -> dict[str, np.ndarray]:
+    """Every tensor of the models in a bundle, by the names of model and tensor.
+
+    A model that took the place of an earlier bundle's lies in a folder with a number behind its name.
+    """
+    return {
+        f"{file.parent.name.partition('-')[0]}/{name}": tensor
+        for file in sorted(target.glob("*/model.safetensors"))
+        for name, tensor in load_file(file).items()
+    }
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """A hash of each file of a bundle; not of those that SQLite keeps while a reader has the store open."""
+    return {
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and not file.name.endswith(("-wal", "-shm"))
+    }
+
+
+def check_equal(target: Path, unbroken: Path, told: str) -> None:
+    """The killed run ended as the unbroken one, in what it chose and in every weight."""
+    if outcome(target) != outcome(unbroken):
+        raise AssertionError(f"{told} ended otherwise than an unbroken one")
+    ours, theirs = weights(target), weights(unbroken)
+    if ours.keys() != theirs.keys() or not ours:
+        raise AssertionError(f"{told} left other models than an unbroken one")
+    for name, tensor in ours.items():
+        if not np.allclose(tensor, theirs[name], rtol=0, atol=1e-4):
+            raise AssertionError(f"{told}: {name} differs by {np.abs(tensor - theirs[name]).max()}")
+
+
+def run(
+    kills: int, model: Path, folder: Path, say: Callable[[Counter[str]], object], seed: int = 0
+) -> Counter[str]:
     """Kill so many runs.
+
+    Args:
+        kills: How many.
+        model: A small sentence-transformers model.
+        folder: For what the runs leave.
+        say: Called with the counts so far when a run has ended.
+        seed: Of the moments.
 
     Returns:
         Counts of kills, by what had been done when they came, and of runs that ended.
@@ -85,9 +133,8 @@ def run(kills: int, model: Path, folder: Path, say: Callable[[str], None], seed:
         counts["runs ended"] += 1
         unbroken = folder / str(number) / "unbroken"
         _child(model, unbroken, number, folder / "unused.log").join()
-        if answers(target) != answers(unbroken):
-            raise AssertionError(f"run {number} ended otherwise than an unbroken one (seed {seed})")
-        say(f"{dict(counts)}")
+        check_equal(target, unbroken, f"run {number} (seed {seed})")
+        say(counts)
     return counts
 
 
@@ -95,6 +142,7 @@ def _one_run(model: Path, target: Path, seed: int, kills: int, rng: random.Rando
     counts: Counter[str] = Counter()
     log = target.parent / "steps.log"
     work_folder = target.parent / f".{target.name}.tuning"
+    earlier = contents(target)
     while True:
         kept = {part: newest_checkpoint(work_folder / f"{part}.steps") for part in PARTS}
         log.write_text("", encoding="utf-8")
@@ -126,6 +174,8 @@ def _one_run(model: Path, target: Path, seed: int, kills: int, rng: random.Rando
             raise AssertionError("the bundle is neither the earlier one nor the new one")
         counts["the earlier bundle" if retriever.report is None else "the new bundle"] += 1
         retriever.recall.close()
+        if retriever.report is None and not earlier.items() <= contents(target).items():
+            raise AssertionError("a run that was killed has changed the earlier bundle")
 
 
 def _check_resumed(log: Path, kept: dict[str, Path | None]) -> None:
@@ -157,7 +207,7 @@ def main() -> None:
             arguments.kills,
             arguments.model,
             Path(folder),
-            lambda line: sys.stdout.write(f"{line}\n"),
+            lambda counts: sys.stdout.write(f"{dict(counts)}\n"),
             arguments.seed,
         )
     sys.stdout.write(f"{dict(counts)}, {time.monotonic() - started:.0f} s\n")
