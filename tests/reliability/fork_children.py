@@ -35,13 +35,14 @@ class Child:
         try:
             while self._more(seconds):
                 pass
-            self.seconds = time.monotonic() - self.started
         finally:
             os.close(self.pipe)
             status = self._end(seconds if self.said else 0.0)
         if not self.said:
             raise ChildError(f"a child did not answer within {seconds:.0f} s, or died (status {status})")
-        kind, what = json.loads(self.said)
+        kind, what, ready = json.loads(self.said)
+        # By its own clock, which is its parent's: the parent may have waited for others first.
+        self.seconds = ready - self.started
         if kind == "raised":
             raise ChildError(f"a child failed:\n{what}")
         if status:
@@ -90,9 +91,9 @@ def fork(action: Callable[[], Any], *, leave: Callable[[int], object] = os._exit
     os.close(reader)
     try:
         try:
-            said = json.dumps(("returned", action())).encode()
+            said = _said("returned", action())
         except BaseException:
-            said = json.dumps(("raised", traceback.format_exc())).encode()
+            said = _said("raised", traceback.format_exc())
         with os.fdopen(writer, "wb") as pipe:
             pipe.write(said)
     except BaseException:
@@ -100,6 +101,10 @@ def fork(action: Callable[[], Any], *, leave: Callable[[int], object] = os._exit
     leave(0)
     os._exit(0)
     raise AssertionError
+
+
+def _said(kind: str, what: Any) -> bytes:
+    return json.dumps((kind, what, time.monotonic())).encode()
 
 
 def in_fork(action: Callable[[], Any]) -> Any:

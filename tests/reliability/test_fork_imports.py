@@ -14,6 +14,8 @@ from .scale import at_scale
 
 #: Each order of import has a third of the children: by fork, and by forkserver and spawn, which import everything.
 FORKS, OTHERS = at_scale(3, 6, 57), at_scale(0, 1, 3)
+#: What waits for a child ends it by itself; this is for all of them together.
+HANGING = at_scale(900, 900, 3600)
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +42,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow  # an interpreter that imports everything, and each spawned child another
+@pytest.mark.timeout(HANGING + 60)
 @pytest.mark.parametrize("order", ORDERS)
 def test_children_of_a_process_that_has_used_everything(goal: Any, bundle: Path, order: str) -> None:
     arguments = [order, str(bundle), "--forks", str(FORKS), "--others", str(OTHERS)]
@@ -52,7 +55,7 @@ def test_children_of_a_process_that_has_used_everything(goal: Any, bundle: Path,
             capture_output=True,
             text=True,
             check=False,
-            timeout=at_scale(280, 280, 3600),
+            timeout=HANGING,
         )
         assert done.returncode == 0, done.stderr
         report = json.loads(done.stdout.splitlines()[-1])
