@@ -51,7 +51,7 @@ class Drawing:
 
     def __init__(self, rng: random.Random, kind: Kind, weights: dict[str, float]) -> None:
         self._rng, self._kind = rng, kind
-        self._weights = weights | ({"switch": 3.0} if kind.handles > 1 else {})
+        self._weights = weights | ({"switch": 8.0} if kind.handles > 1 else {})
 
     def next(self) -> Operation:
         method = self._rng.choices(list(self._weights), list(self._weights.values()))[0]

@@ -106,7 +106,7 @@ def recall(store: FaissStore, queries: np.ndarray) -> float:
 
 def test_a_graph_finds_the_nearest_after_churn(goal: Any, seed: int, tmp_path: Path) -> None:
     """30 % of the rows are deleted, replaced or new, first beside the graph, then in one that is made anew."""
-    rows, dimension = at_scale((3_000, 16), (10_000, 32), (50_000, 64))
+    rows, dimension = at_scale((2_000, 16), (10_000, 32), (50_000, 64))
     rng = np.random.default_rng(seed)
 
     def add(names: range) -> None:
