@@ -64,25 +64,29 @@ def is_store(folder: Path) -> bool:
     """Whether a folder holds a store of this or an earlier format.
 
     Raises:
-        FormatError: It holds a database that is not ours, or one of a newer format.
+        FormatError: It holds a database that is empty, not ours, or of a newer format.
     """
     file = folder / FILE_NAME
-    return file.is_file() and _check_header(file)
+    if not file.is_file():
+        return False
+    _check_header(file)
+    return True
 
 
-def _check_header(file: Path) -> bool:
+def _check_header(file: Path) -> None:
     """Judge a file by its first bytes, without SQLite, which could write to it."""
     with file.open("rb") as stream:
         header = stream.read(100)
     if not header:
-        return False
+        raise FormatError(
+            f"{file} is empty: restore a copy that save_local() made, or remove it to make a new store"
+        )
     if not header.startswith(_MAGIC):
         raise FormatError(f"{file} is not a database of this package")
     application, version = int.from_bytes(header[68:72], "big"), int.from_bytes(header[60:64], "big")
     # A database whose making was cut off has both still zero in its main file.
     if application or version:
         _check_format(application, version, file)
-    return True
 
 
 def _check_format(application: int, version: int, file: Path) -> None:
@@ -146,7 +150,7 @@ def _prepare_folder(path: Path, *, create: bool) -> None:
     try:
         if path.exists() and not path.is_dir():
             raise FormatError(f"{path} is a file; a store is a folder")
-        if is_store(path) or (create and _is_cut_off(path)):
+        if (create and _is_cut_off(path)) or is_store(path):
             return
         if not create:
             raise StorageError(f"There is no store at {path}")
@@ -167,7 +171,7 @@ def _is_cut_off(path: Path) -> bool:
         FormatError: There is more, which only a store that was whole once can have left.
     """
     file = path / FILE_NAME
-    if not file.is_file():
+    if not file.is_file() or file.stat().st_size:
         return False
     others = {entry.name for entry in path.iterdir()} - {FILE_NAME, f"{FILE_NAME}-journal"}
     if others:
