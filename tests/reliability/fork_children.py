@@ -110,3 +110,16 @@ def _said(kind: str, what: Any) -> bytes:
 def in_fork(action: Callable[[], Any]) -> Any:
     """Return what a forked child returns."""
     return fork(action).answer()
+
+
+def answers_of(children: list[Child]) -> list[Any]:
+    """Return what children say that run side by side; none of them is left behind where one fails."""
+    found, problems = [], []
+    for child in children:
+        try:
+            found.append(child.answer())
+        except ChildError as error:
+            problems.append(error)
+    if problems:
+        raise problems[0]
+    return found

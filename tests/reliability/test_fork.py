@@ -17,7 +17,7 @@ from langchain_rerank_retriever.store import FaissStore, indexing, upkeep
 from tests.store.helpers import FastEmbeddings
 
 from . import asyncio_served as served
-from .fork_children import Child, fork, in_fork
+from .fork_children import answers_of, fork, in_fork
 from .scale import at_scale
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
@@ -196,11 +196,6 @@ def test_a_batch_is_never_cut_in_two_by_a_fork(goal: Any) -> None:
     worker.close()
 
 
-def together(children: list[Child]) -> list[Any]:
-    """Let several run side by side."""
-    return [child.answer() for child in children]
-
-
 def test_a_loaded_retriever_serves_in_four_children(goal: Any) -> None:
     """As a web server does that loads its application once and forks its workers from it."""
     import asyncio
@@ -217,6 +212,6 @@ def test_a_loaded_retriever_serves_in_four_children(goal: Any) -> None:
         return [[[one.id for one in found] for found in way] for way in (threads, asyncio.run(main()))]
 
     with goal("G11") as count:
-        assert together([fork(serve) for _ in range(4)]) == [[expected, expected]] * 4
+        assert answers_of([fork(serve) for _ in range(4)]) == [[expected, expected]] * 4
         count.done += 4
     served.close(retriever)
