@@ -108,7 +108,7 @@ def test_an_evaluation_that_is_interrupted_goes_on(
     whole = run(evaluating(place), place.printed)
     assert whole.code == 0
     with goal("G22") as count:
-        for turn in range(at_scale(2, 4, 20)):
+        for turn in range(at_scale(1, 4, 20)):
             saved, kept = tmp_path / f"{turn}.json", tmp_path / f"{turn}.run"
             arguments = evaluating(place, "--save", saved, "--run-file", kept)
             number = rng.choice((signal.SIGINT, signal.SIGTERM))
@@ -146,7 +146,7 @@ def test_indexing_that_is_interrupted_goes_on(
     assert (whole.code, indexed()) == (0, earlier), whole
     arguments = arguments[:-2]
     with goal("G22") as count:
-        for turn in range(1, 1 + at_scale(2, 4, 20)):
+        for turn in range(1, 1 + at_scale(1, 4, 20)):
             later, number = write(turn), rng.choice((signal.SIGINT, signal.SIGTERM))
             ended = signalled(arguments, place.printed, number, rng.uniform(0.02, 1.0) * whole.seconds)
             check_ended(ended, number, f"turn {turn}")
@@ -180,7 +180,7 @@ def test_signals_while_the_demo_trains(place: Place, tmp_path: Path, goal: Any, 
 
 @pytest.mark.parametrize("out", [CLOSED_PIPE, FULL_DISK], ids=["closed", "full"])
 def test_output_that_cannot_be_written(place: Place, out: Path) -> None:
-    names = at_scale(["info", "compare", "search"], *2 * [list(commands(place))])
+    names = at_scale(["info", "compare"], *2 * [list(commands(place))])
     before = contents(place.bundle)
     for name in names:
         for options in ([], ["--json"]):
