@@ -29,7 +29,7 @@ KEPT = 40
 INDEXES = ("hnsw", "flat", "auto")[: at_scale(2, 3, 3)]
 ONE_INDEX = INDEXES[: at_scale(1, 3, 3)]
 #: What is run again without assert.
-AGAIN = ("of_documents or bad_ready or bad_query", "bad or right", "bad or right")[at_scale(0, 1, 2)]
+AGAIN = ("of_documents or bad_ready or bad_query", "bad or right")[at_scale(0, 0, 1)]
 
 Change = Callable[[np.ndarray], Any]
 

@@ -26,7 +26,7 @@ from .scale import at_scale
 
 #: Documents in a call that must succeed, and in one that must fail.
 BATCH, BAD_BATCH = 100, 12
-DOCUMENTS = at_scale(1_000, 20_000, 100_000)
+DOCUMENTS = at_scale(1_000, 10_000, 100_000)
 LARGE = at_scale(300_000, 10_000_000, 10_000_000)
 
 Kept = dict[str, tuple[str, Any]]
