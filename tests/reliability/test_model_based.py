@@ -142,7 +142,7 @@ done: list[int] = []
 
 @pytest.mark.parametrize(
     ("machine", "examples"),
-    [(StoreMachine, at_scale(4, 60, 600)), (BusyStoreMachine, at_scale(2, 15, 150))],
+    [(StoreMachine, at_scale(4, 35, 600)), (BusyStoreMachine, at_scale(2, 10, 150))],
 )
 def test_hypothesis_finds_no_difference(goal: Any, machine: type[StoreMachine], examples: int) -> None:
     chosen = settings(
@@ -172,7 +172,7 @@ def test_hypothesis_finds_no_difference(goal: Any, machine: type[StoreMachine], 
     ids=["few names", "names", "many names", "two handles", "busy"],
 )
 def test_random_operations(goal: Any, seed: int, kind: Kind, share: float) -> None:
-    total, series = round(share * at_scale(800, 8000, 200_000)), at_scale(500, 4000, 10_000)
+    total, series = round(share * at_scale(800, 6000, 200_000)), at_scale(500, 4000, 10_000)
     with goal("G6") as count:
         for number, start in enumerate(range(0, total, series)):
             length = min(series, total - start)

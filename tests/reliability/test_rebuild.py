@@ -75,7 +75,7 @@ def pairs(scored: Any) -> list[tuple[str, float]]:
 
 @pytest.mark.parametrize("kind", [Kind(names=60), Kind(names=1000), Kind(names=200, handles=2)])
 def test_the_view_is_what_a_rebuild_gives(goal: Any, seed: int, kind: Kind) -> None:
-    moments, series = at_scale(2, 30, 667), at_scale(2, 30, 50)
+    moments, series = at_scale(2, 20, 667), at_scale(2, 20, 50)
     with goal("G7") as count:
         for start in range(0, moments, series):
             rng = random.Random(seed + start)
