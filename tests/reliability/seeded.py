@@ -29,7 +29,7 @@ PATCHES = Path(__file__).parent / "seeded_bugs"
 PACKAGE = "langchain_rerank_retriever"
 
 #: Seconds that a test may take with a bug that makes it hang, and all tests of a copy.
-PATIENCE, PATIENCE_IN_ALL = 100, 900
+PATIENCE, PATIENCE_IN_ALL = 100, 600
 #: Errors that a patch which does not fit the code any more brings about; no test has noticed anything then.
 BROKEN_PATCH = (
     "ImportError",
