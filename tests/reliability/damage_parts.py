@@ -112,7 +112,9 @@ def command_fault(facts: dict[str, Any], expected: dict[str, str]) -> str:
     for said, answered in (("said", "before"), ("repaired", "after"), ("said again", "after")):
         if facts[said]["ok"] and facts[answered] != expected:
             return f"{said}: nothing is wrong, but {answered} it is: {facts}"
-        if any(not any(word in text.lower() for word in REMEDIES) for text in facts[said]["problems"]):
+        # What `repair` cannot mend it explains once, at the end.
+        told = facts[said]["problems"][-1:] if said == "repaired" else facts[said]["problems"]
+        if any(not any(word in text.lower() for word in REMEDIES) for text in told):
             return f"{said}: problems without a remedy: {facts[said]}"
     if facts["repaired"]["ok"] and not facts["said again"]["ok"]:
         return f"repaired, but not for verify: {facts}"
