@@ -42,5 +42,6 @@ def test_every_answer_shows_one_state(goal: Any, seed: int, tmp_path: Path, kind
         assert store.verify(deep=True).ok
         if kind == "busy":
             assert store.wait_until_ready(60).snapshot is not None
-        if SCALE == "nightly":
+        if SCALE == "nightly" and path is not None:
+            # In memory, where there is one connection, reads wait for writes.
             assert loud <= 3 * quiet
