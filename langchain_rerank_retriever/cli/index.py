@@ -1,76 +1,89 @@
 """`langchain-rerank index`."""
 
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import typer
-from langchain_core.documents import Document
 
 from langchain_rerank_retriever.cli.documents.reading import Reading
 from langchain_rerank_retriever.cli.documents.records import Record
 from langchain_rerank_retriever.cli.files import Files, tell_bad
 from langchain_rerank_retriever.cli.filled_bundle import Parts, check_parts, filled_bundle
 from langchain_rerank_retriever.cli.output import print_json, printable
-from langchain_rerank_retriever.cli.upsert import Upsert, upserting
-from langchain_rerank_retriever.training.progress import Phases, Update
+from langchain_rerank_retriever.cli.upsert import Counts, Upsert
+from langchain_rerank_retriever.training.progress import Phases
 
 
 def run(files: Files, into: Path, parts: Parts, *, prune: bool, as_json: bool) -> None:
     """Read everything once, so that nothing is changed where a line is bad; then index what changed."""
-    folder = into.resolve()
-    check_parts(folder, parts)
+    check_parts(into.resolve(), parts)
     found, reading = files.found()
-    with ExitStack() as opened:
-        phases = opened.enter_context(Phases(show=sys.stderr.isatty()))
-        with phases.phase("reading") as update:
-            records = _checked(reading, update)
-        tell_bad(reading)
-        with phases.phase("loading the model"):
-            store, embeddings = filled_bundle(folder, parts, opened)
-        upsert = opened.enter_context(upserting(store))
-        with phases.phase("indexing") as update:
-            documents = files.chunking.of(_told(reading, records, update), embeddings)
-            _add(upsert, documents)
-        upsert.delete_vanished({one.name for one in found.sources}, reading.incomplete, prune=prune)
-        total = len(store)
-    counts = {
-        "files": len(found.sources),
-        "records": records,
-        "documents": total,
-        **upsert.counts.to_dict(),
-        "skipped": len(reading.bad),
-        "other_files": found.others,
-    }
-    _print(into, counts, as_json=as_json)
-
-
-def _checked(reading: Reading, update: Update) -> int:
-    records, total = 0, max(1, len(reading.sources))
-    for _ in reading:
-        records += 1
-        update(reading.source / total)
-    return records
-
-
-def _told(reading: Reading, total: int, update: Update) -> Iterator[Record]:
-    for number, record in enumerate(reading):
-        update(number / max(1, total))
-        yield record
-
-
-def _add(upsert: Upsert, documents: Iterable[Document]) -> None:
+    records = _surveyed(reading)
+    tell_bad(reading)
+    counts = Counts()
     try:
-        upsert.add(documents)
+        total = _filled(files, reading, into.resolve(), parts, counts, records=records, prune=prune)
     except KeyboardInterrupt:
-        done = upsert.counts.added + upsert.counts.changed
+        # Told when the bars are gone, which would be drawn over it.
+        done = counts.added + counts.changed
         typer.echo(
             f"langchain-rerank: {done} documents were indexed and stay; the same command goes on from there.",
             err=True,
         )
         raise
+    told = {
+        "files": len(found.sources),
+        "records": records,
+        "documents": total,
+        **counts.to_dict(),
+        "skipped": len(reading.bad),
+        "other_files": found.others,
+    }
+    _print(into, told, as_json=as_json)
+
+
+def _surveyed(reading: Reading) -> int:
+    """Read everything and change nothing; return how many records there are."""
+    records, total = 0, max(1, len(reading.sources))
+    with Phases(show=sys.stderr.isatty()) as phases, phases.phase("reading") as update:
+        for _ in reading:
+            records += 1
+            update(reading.source / total)
+    return records
+
+
+def _filled(  # the parts of a run
+    files: Files, reading: Reading, folder: Path, parts: Parts, counts: Counts, *, records: int, prune: bool
+) -> int:
+    """Bring a bundle up to date; return how many documents it has then."""
+    with ExitStack() as opened:
+        phases = opened.enter_context(Phases(show=sys.stderr.isatty()))
+        with phases.phase("loading the model"):
+            store, embeddings = filled_bundle(folder, parts, opened)
+        upsert = opened.enter_context(closing(Upsert(store, counts)))
+        with phases.phase("indexing") as update:
+            counted = _Counted(reading)
+            documents = files.chunking.of(counted, embeddings)
+            upsert.add(documents, lambda: update(counted.taken / max(1, records)))
+        names = {one.name for one in reading.sources}
+        upsert.delete_vanished(names, reading.incomplete, prune=prune)
+        return len(store)
+
+
+class _Counted:
+    """Records, counted as they are taken."""
+
+    def __init__(self, reading: Reading) -> None:
+        self.taken = 0
+        self._reading = reading
+
+    def __iter__(self) -> Iterator[Record]:
+        for record in self._reading:
+            yield record
+            self.taken += 1
 
 
 def _print(into: Path, counts: dict[str, Any], *, as_json: bool) -> None:

@@ -104,7 +104,10 @@ def _report(report: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
             f"{100 * most['dropped']:.0f} % of all",
         )
     for system in report.get("systems", ()):
-        measured = ", ".join(f"{name} {value:.3f}" for name, value in list(system["measures"].items())[:2])
+        measures = system["measures"]
+        # The two of a screen: the order of the best, and what is found at all. Scored pairs have others.
+        names = [name for name in ("nDCG@10", "R@100") if name in measures] or list(measures)[:2]
+        measured = ", ".join(f"{name} {measures[name]:.3f}" for name in names)
         served = " (served)" if system["name"] == report.get("chosen") else ""
         yield "tried", f"{system['name']}{served}: {measured}"
     yield "report", f"{report['held_out_queries']} held-out queries. {report['verdict']}"

@@ -1,7 +1,6 @@
 """Documents put into a store so that it holds what their files hold now, and only what changed is embedded."""
 
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 
@@ -35,19 +34,21 @@ class Upsert:
 
     Args:
         store: What they go into; each batch is durable when the next begins.
-
-    Attributes:
-        counts: So far.
+        counts: Are kept as they come.
     """
 
-    def __init__(self, store: FaissStore) -> None:
-        self.counts = Counts()
+    def __init__(self, store: FaissStore, counts: Counts) -> None:
+        self._counts = counts
         self._store = store
         self._seen = SeenIds()
         self._was_empty = len(store) == 0
 
-    def add(self, documents: Iterable[Document]) -> None:
+    def add(self, documents: Iterable[Document], committed: Callable[[], None]) -> None:
         """Add what is new and replace what is another than before.
+
+        Args:
+            documents: Read as they are needed.
+            committed: Called after each batch.
 
         Raises:
             DataError: If two documents have one id; what came before the second stays.
@@ -60,6 +61,7 @@ class Upsert:
                         f"The id {document.id!r} is that of two documents, one of them a chunk. Rename one."
                     )
             self._commit(batch)
+            committed()
 
     def _commit(self, batch: list[Document]) -> None:
         stored = {one.id: one for one in self._store.get_by_ids([str(one.id) for one in batch])}
@@ -67,9 +69,9 @@ class Upsert:
         changed = [one for one in batch if one.id in stored and _content(one) != _content(stored[one.id])]
         if new or changed:
             self._store.add_documents([*new, *changed])
-        self.counts.added += len(new)
-        self.counts.changed += len(changed)
-        self.counts.unchanged += len(batch) - len(new) - len(changed)
+        self._counts.added += len(new)
+        self._counts.changed += len(changed)
+        self._counts.unchanged += len(batch) - len(new) - len(changed)
 
     def delete_vanished(self, read: Collection[str], kept: Collection[str], *, prune: bool) -> None:
         """Delete documents of earlier runs that are not in their files any more.
@@ -84,7 +86,7 @@ class Upsert:
         vanished = self._vanished(frozenset(read), frozenset(kept), prune=prune)
         while ids := list(islice(vanished, BATCH)):
             self._store.delete(ids)
-            self.counts.deleted += len(ids)
+            self._counts.deleted += len(ids)
 
     def _vanished(self, read: Collection[str], kept: Collection[str], *, prune: bool) -> Iterator[str]:
         for document in self._store.documents():
@@ -97,11 +99,6 @@ class Upsert:
     def close(self) -> None:
         """Forget which ids were seen."""
         self._seen.close()
-
-
-def upserting(store: FaissStore) -> closing[Upsert]:
-    """Open a run for a block."""
-    return closing(Upsert(store))
 
 
 def _content(document: Document) -> tuple[str, dict[str, object]]:

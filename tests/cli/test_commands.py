@@ -167,7 +167,7 @@ def test_info_tells_what_the_last_tuning_found(run: Run, bundle: Path, tmp_path:
         "chosen": "blended",
         "calibration": {"ece": 0.0213, "queries": 120, "thresholds": {"0.95": kept, "0.99": kept}},
         "systems": [
-            {"name": name, "measures": {"nDCG@10": value, "RR@10": value, "R@100": 1.0}}
+            {"name": name, "measures": {"R@100": 1.0, "nDCG@10": value, "RR@10": value}}
             for name, value in (("base", 0.5), ("blended", 0.75))
         ],
     }
@@ -177,8 +177,8 @@ def test_info_tells_what_the_last_tuning_found(run: Run, bundle: Path, tmp_path:
         "calibration ECE 0.021 over 120 queries; score_threshold=0.12 keeps 95 % of the relevant candidates and drops "
         "80 % of all"
     ) in lines
-    assert "tried       base: nDCG@10 0.500, RR@10 0.500" in lines
-    assert "tried       blended (served): nDCG@10 0.750, RR@10 0.750" in lines
+    assert "tried       base: nDCG@10 0.500, R@100 1.000" in lines
+    assert "tried       blended (served): nDCG@10 0.750, R@100 1.000" in lines
 
 
 def test_info_tells_languages(run: Run, tmp_path: Path, hash_embeddings: Embeddings) -> None:

@@ -12,6 +12,7 @@ from langchain_core.documents import Document
 
 from langchain_rerank_retriever import FaissStore, PooledEmbeddings, RerankRetriever
 from langchain_rerank_retriever.cli import upsert
+from langchain_rerank_retriever.cli.bundled_store import open_store
 
 from .conftest import Finished
 
@@ -57,9 +58,9 @@ def counts(finished: Finished) -> dict[str, int]:
 
 
 def stored(bundle: Path) -> dict[str, tuple[str, dict[str, Any]]]:
-    retriever = RerankRetriever.load_local(bundle, read_only=True)
-    with retriever.recall as store:
-        assert store.verify(deep=True).ok
+    opened = open_store(bundle, read_only=True)
+    assert opened is not None
+    with opened as store:
         return {str(one.id): (one.page_content, one.metadata) for one in store.documents()}
 
 
@@ -91,6 +92,7 @@ def test_a_new_bundle(run: Run, docs: Path, tmp_path: Path, bi_encoder: Path) ->
     assert inside["bees.txt#1"][0] == BEES.strip()
     found = json.loads(run("search", bundle, BEES, "-k", 1, "--json").out)
     assert found["documents"][0]["id"] == "bees.txt#1"
+    assert run("verify", bundle, "--deep").code == 0
     told = run("info", bundle).out
     assert f"documents   {len(inside)}, embedded by PooledEmbeddings({str(bi_encoder)!r})" in told
     assert "languages   Latin 100 % of the letters in the first" in told
@@ -339,6 +341,7 @@ def test_ctrl_c_keeps_what_is_committed(
         "langchain-rerank: 4 documents were indexed and stay; the same command goes on from there."
     ]
     assert len(stored(bundle)) == 4
+    assert run("verify", bundle, "--deep").code == 0
     del embedded[:]
     again = counts(run("index", docs, "--into", bundle, "--model", bi_encoder, "--json"))
     assert (again["unchanged"], again["added"]) == (4, len(embedded))
