@@ -146,12 +146,13 @@ def playing(script: Script, root: Path) -> Callable[[Tell], None]:
 
 
 def begin(folder: Path, documents: int, index: str, rng: random.Random) -> Content:
-    """Make the store of a series."""
+    """Make the store of a series, with a snapshot, and a graph where there is to be one."""
     first = {f"first-{i}": document(rng) for i in range(documents)}
-    with FaissStore(FastEmbeddings(), path=folder, index=index) as store:
+    with often(quiet=3600.0), FaissStore(FastEmbeddings(), path=folder, index=index) as store:
         texts = [text for text, _ in first.values()]
         vectors = np.array([FastEmbeddings().vector(text) for text in texts])
         store.add_embeddings(texts, vectors, [data for _, data in first.values()], ids=list(first))
+        store._engine.views.upkeep.wait(None)
     return Content(first)
 
 

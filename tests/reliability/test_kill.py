@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 SERIES = (("flat", 40, 8), ("hnsw", 130, 8), ("auto", 0, 20), ("flat", 300, 60))
 #: So many kills make a series, and so many series run side by side.
 LENGTH, PROCESSES = 100, 2
-TOTAL = at_scale(16, 240, 9_800)
+TOTAL = at_scale(12, 200, 9_800)
 
 
 def checked(counts: dict[str, int], kills: int) -> None:
@@ -33,7 +33,7 @@ def checked(counts: dict[str, int], kills: int) -> None:
 def test_a_killed_writer_leaves_the_state_before_or_after_its_call(
     tmp_path: Path, index: str, goal, seed: int
 ) -> None:
-    kills = at_scale(12, 40, 100)
+    kills = at_scale(8, 40, 100)
     with goal("G1") as count:
         counts = run(
             kills=kills,
@@ -94,7 +94,7 @@ def side_by_side(series: list[tuple[int, str, int, int]], kills: int) -> list[di
 def test_a_bundle_that_is_saved_over_an_earlier_one(tmp_path: Path, goal, seed: int) -> None:
     rng = random.Random(seed)
     with goal("G1") as count:
-        for number in range(at_scale(6, 20, 200)):
+        for number in range(at_scale(4, 20, 200)):
             script, root = BundleScript(rng.getrandbits(32)), tmp_path / str(number)
             root.mkdir()
             killed = kill(
