@@ -13,11 +13,27 @@ from langchain_rerank_retriever.protocols import Encoder, FloatArray
 from .rows import State
 from .vectors import unit_query, unit_vectors
 
-#: Short and long, English and Korean: what changes between two models shows in one of them.
+_TOPICS = (
+    "The harbour lay in fog, and no ship had left since the morning.",
+    "A compiler turns the text of a program into instructions for a machine.",
+    "봄이 오면 강가의 나무마다 하얀 꽃이 핀다.",
+    "The court dismissed the appeal and ordered the company to pay.",
+    "Knead the dough for ten minutes, then let it rise in a warm place.",
+    "Light from the nearest star takes more than four years to reach us.",
+    "He scored twice in the second half, and the crowd sang until midnight.",
+    "Interest rates were raised again, which made mortgages dearer.",
+)
+#: Some eight hundred tokens whose topic changes, so that it shows where a model cuts a text. Only for encoders, which
+#: cut by themselves: some services refuse so long a text.
+_LONG = " ".join(" ".join([topic] * 7) for topic in _TOPICS)
+#: Short and long, English and Korean; a prompt before documents shows most in the shortest. What changes between two
+#: models shows in one of them. Stores of earlier versions have the first three.
 PROBES = (
     "The quick brown fox jumps over the lazy dog.",
     "Where can I find the opening hours of the city library?",
     "서울의 한 연구소에서 새로운 검색 모델을 공개했다.",
+    "Red",
+    _LONG,
 )
 #: Another precision or backend of the same model stays well above this, another model well below.
 SAME_MODEL = 0.99
@@ -73,7 +89,11 @@ class Model:
 
     def probes(self) -> dict[str, FloatArray]:
         """Vectors of the probe sentences."""
-        return dict(zip(PROBES, self.documents(PROBES)))
+        texts = [text for text in PROBES if self._takes(text)]
+        return dict(zip(texts, self.documents(texts)))
+
+    def _takes(self, probe: str) -> bool:
+        return self._encoder is not None or probe != _LONG
 
     def describe(self, dimension: int | None) -> str:
         """Name, fingerprint and dimension, for a message."""
@@ -92,13 +112,14 @@ class Model:
         """
         if self.fingerprint is not None and self.fingerprint == state.fingerprint:
             return
-        vectors = self.documents(list(probes))
+        asked = [text for text in probes if self._takes(text)]
+        vectors = self.documents(asked)
         self.check_dimension(vectors, state.dimension, state)
-        if any(len(value) != 4 * vectors.shape[1] for value in probes.values()):
+        if any(len(probes[text]) != 4 * vectors.shape[1] for text in asked):
             raise FormatError(
                 "The store's probe sentences are damaged: restore a copy that save_local() made"
             )
-        stored = np.stack([np.frombuffer(value, dtype="<f4") for value in probes.values()])
+        stored = np.stack([np.frombuffer(probes[text], dtype="<f4") for text in asked])
         cosine = float((vectors * stored).sum(axis=1).min())
         # NaN, which only a damaged probe leads to, is no cosine of the same model either.
         if not cosine >= SAME_MODEL:
