@@ -42,7 +42,7 @@ from .signals_place import (
 __all__ = ["bi_encoder", "bundle", "cross_encoder", "language_model"]
 
 #: To forked processes, to fresh ones, and to the demo, which trains; together 200 at night.
-SIGNALS, FRESH, DEMOS = at_scale(7, 24, 160), at_scale(1, 3, 30), at_scale(0, 0, 10)
+SIGNALS, FRESH, DEMOS = at_scale(4, 24, 160), at_scale(1, 3, 30), at_scale(0, 0, 10)
 PAIRS = at_scale(1, 3, 20)
 
 
@@ -101,6 +101,7 @@ def test_signals_at_random_moments(place: Place, fresh: bool, amount: int, goal:
         assert ended_by_signal >= amount // 4
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_is_interrupted_goes_on(
     place: Place, tmp_path: Path, goal: Any, seed: int
 ) -> None:
@@ -122,6 +123,7 @@ def test_an_evaluation_that_is_interrupted_goes_on(
             count.done += 1
 
 
+@pytest.mark.slow
 def test_indexing_that_is_interrupted_goes_on(
     place: Place, bi_encoder: Path, tmp_path: Path, goal: Any, seed: int
 ) -> None:
@@ -231,6 +233,7 @@ def test_a_bad_line_is_one_line(place: Place, tmp_path: Path, bad: str) -> None:
     assert ("queries.jsonl is not UTF-8" if bad == "no UTF-8" else "queries.jsonl, line 8: ") in told
 
 
+@pytest.mark.slow
 def test_bad_files_of_other_commands(place: Place, tmp_path: Path) -> None:
     torn = tmp_path / "torn.json"
     torn.write_bytes(place.saved[0].read_bytes()[:-40])
@@ -287,6 +290,7 @@ def test_one_is_interrupted_and_the_other_is_not_disturbed(place: Place, goal: A
             count.done += 1
 
 
+@pytest.mark.slow
 def test_two_evaluations_into_one_run_file(place: Place, tmp_path: Path) -> None:
     answers = tmp_path / "answers"
     ended = both(place, *2 * [evaluating(place, "--run-file", answers)])
