@@ -1,7 +1,9 @@
 """What no other test notices as directly: each of these was written for a bug that seeded_bugs/ puts in."""
 
+import asyncio
 import random
 import sqlite3
+import threading
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from langchain_rerank_retriever import RerankRetriever
 from langchain_rerank_retriever.errors import StorageError
 from langchain_rerank_retriever.runtime.backend import Row
 from langchain_rerank_retriever.runtime.serving.worker import Worker
-from langchain_rerank_retriever.store import FaissStore, snapshots, upkeep, view_writing
+from langchain_rerank_retriever.store import FaissStore, rows, snapshots, upkeep, view_writing
 from tests.runtime.words import WordBackend
 from tests.store.helpers import FastEmbeddings, content
 
@@ -125,3 +128,50 @@ def test_each_row_of_a_batch_gets_its_own_value(seed: int) -> None:
     finally:
         worker.close()
     assert backend.mixed > 10
+
+
+def test_a_search_shows_the_store_at_one_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another changes the documents after the vectors were searched, and before the texts are read."""
+    texts = {"kept": "some text", "deleted": "another text", "changed": "a third text"}
+    with (
+        FaissStore(FastEmbeddings(), path=tmp_path / "s") as store,
+        FaissStore(FastEmbeddings(), path=tmp_path / "s") as other,
+    ):
+        store.add_texts(list(texts.values()), ids=list(texts))
+        read = rows.by_pks
+
+        def after_changes(*arguments: Any) -> list[rows.Stored]:
+            monkeypatch.setattr(rows, "by_pks", read)
+            other.delete(["deleted"])
+            other.add_texts(["new text"], ids=["changed"])
+            return read(*arguments)
+
+        monkeypatch.setattr(rows, "by_pks", after_changes)
+        found = store.similarity_search("another text", k=3)
+        assert {one.id: one.page_content for one in found} == texts
+        found = store.similarity_search("another text", k=3)
+        assert {one.id: one.page_content for one in found} == {"kept": "some text", "changed": "new text"}
+
+
+class WaitingEmbeddings(FastEmbeddings):
+    """Embeds a query when somebody else lets it go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.go_on = threading.Event(), threading.Event()
+
+    def embed_query(self, text: str) -> list[float]:
+        self.asked.set()
+        assert self.go_on.wait(10), "nobody could let it go on"
+        return super().embed_query(text)
+
+
+async def test_recall_leaves_the_event_loop_free() -> None:
+    """However long the model takes for the query: here until the loop has done something else."""
+    embeddings = WaitingEmbeddings()
+    with FaissStore(embeddings) as store:
+        store.add_texts(["one", "two"], ids=["1", "2"])
+        query = asyncio.create_task(RerankRetriever(store, k=1).ainvoke("two"))
+        assert await asyncio.to_thread(embeddings.asked.wait, 10)
+        embeddings.go_on.set()
+        assert [one.id for one in await query] == ["2"]
