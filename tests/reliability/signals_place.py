@@ -55,7 +55,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def damage(place: Place) -> None:
-    """Have something to repair: the metadata index and the lexical index lack some documents."""
+    """Have something to repair: the metadata index lacks some documents."""
     with contextlib.closing(sqlite3.connect(place.bundle / "store" / "store.db")) as connection:
         connection.execute("DELETE FROM field WHERE pk < 20")
         connection.commit()

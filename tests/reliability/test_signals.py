@@ -216,8 +216,9 @@ NESTED = b"[" * 100_000
     "bad",
     [
         *BAD_LINES,
-        # formats/reading.py takes Python's RecursionError for no bad line.
-        pytest.param("nested deeply", marks=pytest.mark.xfail(raises=AssertionError)),
+        pytest.param(
+            "nested deeply", marks=pytest.mark.xfail(raises=AssertionError, reason="RecursionError")
+        ),
     ],
 )
 def test_a_bad_line_is_one_line(place: Place, tmp_path: Path, bad: str) -> None:
@@ -229,7 +230,6 @@ def test_a_bad_line_is_one_line(place: Place, tmp_path: Path, bad: str) -> None:
     ended = run(["evaluate", place.bundle, "--beir", data], place.printed)
     assert (ended.code, ended.out) == (USER_MISTAKE, ""), ended
     told = one_line(ended)
-    # The decoder does not say in which line the bytes are.
     assert ("queries.jsonl is not UTF-8" if bad == "no UTF-8" else "queries.jsonl, line 8: ") in told
 
 
