@@ -172,7 +172,6 @@ def test_signals_while_the_demo_trains(place: Place, tmp_path: Path, goal: Any, 
     with goal("G22") as count:
         for turn in range(DEMOS):
             number = rng.choice((signal.SIGINT, signal.SIGTERM))
-            # The first Ctrl-C in training asks for its end alone.
             ended = signalled(arguments, place.printed, number, rng.uniform(0.1, 1.0) * whole.seconds)
             check_ended(ended, number, f"turn {turn}")
             checked = run(["verify", target, "--deep"], place.printed)
@@ -259,17 +258,16 @@ def both(place: Place, first: Sequence[object], second: Sequence[object]) -> lis
 def test_two_at_once(place: Place, seed: int) -> None:
     rng = random.Random(seed)
     known = commands(place)
-    names = ("repair", "search", "verify", "info", "evaluate")
     for turn in range(PAIRS):
         damage(place)
-        second = rng.choice(names)
+        second = rng.choice(("repair", "search", "verify", "info", "evaluate"))
         ended = both(place, known["repair"], known[second])
         # Whoever looks before the repair sees what is to be repaired, and says so.
         allowed = (0, 1) if second == "verify" else (0,)
         assert ended[0].code == 0, (turn, ended)
         assert ended[1].code in allowed, (turn, second, ended)
-        for one in ended:
-            check_quiet(one, second)
+        check_quiet(ended[0], second)
+        check_quiet(ended[1], second)
         check_whole(place, f"{turn}: repair and {second}")
 
 
