@@ -47,6 +47,7 @@ REMEDIES = (
     "open it once without read_only",
     "upgrade",
     "is it still there",
+    "makes a new one",
     "put a copy",
 )
 IDENTITY = {"documents": "0a1b", "plan": "2c3d"}

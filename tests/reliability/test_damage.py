@@ -96,7 +96,7 @@ def test_stores(goal: Goal, seed: int, store: Subject, quick: Path) -> None:
         damaged(
             count,
             seed,
-            at_scale(25, 200, 8000),
+            at_scale(12, 100, 4000),
             sorted(names),
             lambda file, way, rng: damage_store.case(store, quick / "store", file, way, rng),
             lambda outcome: (damage_store.fault_of(outcome), damage_store.kind_of(outcome)),
@@ -152,7 +152,7 @@ def test_manifests(goal: Goal, seed: int, quick: Path) -> None:
         return ("wrong answers" if same and not right else ""), kind
 
     with goal("G5") as count:
-        damaged(count, seed, at_scale(20, 150, 2000), ["bundle.json"], case, judged)
+        damaged(count, seed, at_scale(8, 100, 2000), ["bundle.json"], case, judged)
 
 
 def test_commands(goal: Goal, seed: int, quick: Path) -> None:
@@ -169,7 +169,7 @@ def test_commands(goal: Goal, seed: int, quick: Path) -> None:
         damaged(
             count,
             seed,
-            at_scale(10, 80, 1500),
+            at_scale(3, 40, 1500),
             ["store/store.db"],
             lambda file, way, rng: damage_parts.command_case(files, quick / "bundle", file, way, rng),
             judged,
@@ -204,7 +204,7 @@ def test_models(goal: Goal, seed: int, quick: Path) -> None:
         damaged(
             count,
             seed,
-            at_scale(4, 40, 2000),
+            at_scale(2, 30, 2000),
             sorted(files),
             case,
             lambda outcome: (
@@ -234,7 +234,7 @@ def test_runs(goal: Goal, seed: int, quick: Path) -> None:
         damaged(
             count,
             seed,
-            at_scale(30, 200, 8000),
+            at_scale(12, 120, 6500),
             sorted(files),
             case,
             judged,

@@ -27,7 +27,7 @@ from .failing_writes import ERRORS, Disk, beneath_python, beneath_sqlite, sqlite
 from .failing_writes_script import DIMENSION, Stage, check, run, texts
 from .formats_golden import tiny_model
 from .goals import Count
-from .scale import at_scale
+from .scale import SCALE, at_scale
 
 Goal = Callable[[str], AbstractContextManager[Count]]
 
@@ -74,7 +74,7 @@ def test_every_call(goal: Goal, seed: int, quick: Path, stays: bool) -> None:
     rng, kinds = random.Random(seed), Counter[str]()
     seen = in_child(lambda: script(quick / "s", 0, 0, stays=stays), LIMIT).facts["seen"]
     places = range(1, len(seen) + 1)
-    asked = at_scale(5, 40, 500 if stays else len(places))
+    asked = at_scale(2, 15, 500 if stays else len(places))
     chosen = sorted(rng.sample(places, min(len(places), asked)))
     with goal("G4") as count:
         for place in chosen:
@@ -208,6 +208,8 @@ sys.exit(test_failing_writes.on_a_mount(Path(sys.argv[1]), sys.argv[2]))
 @pytest.mark.parametrize("what", ["full", "read only"])
 def test_a_real_disk(goal: Goal, tmp_path: Path, what: str) -> None:
     """A file system of two mebibytes, filled; and a read-only one. Root, too, must heed those, unlike modes."""
+    if what == "read only" and SCALE == "everyday":
+        pytest.skip("seconds of imports for one fault")
     with goal("G4") as count:
         command = ["unshare", "-Urm", sys.executable, "-c", MOUNTED, str(tmp_path), what]
         done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
@@ -260,6 +262,7 @@ def _free(folder: Path) -> int:
     return found.f_bavail * found.f_frsize
 
 
+@pytest.mark.skipif(SCALE == "everyday", reason="seconds of torch for one fault")
 @pytest.mark.xfail(strict=True, reason="what safetensors says of a full disk is not told as an error of ours")
 def test_a_model_that_does_not_fit(quick: Path) -> None:
     """Its weights are written by a library in Rust, with an error of its own."""
