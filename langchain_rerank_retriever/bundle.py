@@ -33,7 +33,7 @@ from langchain_rerank_retriever.bundled_reranker import SavedReranker, entries_o
 from langchain_rerank_retriever.cross_encoder import CrossEncoderScorer
 from langchain_rerank_retriever.embeddings import PooledEmbeddings
 from langchain_rerank_retriever.errors import FormatError, InvalidArgumentError, StorageError
-from langchain_rerank_retriever.files import sync
+from langchain_rerank_retriever.files import make_folder, sync
 from langchain_rerank_retriever.store import FaissStore
 
 #: A bundle whose re-ranker is no cross-encoder alone has a format of its own: earlier versions cannot open it.
@@ -94,7 +94,7 @@ def save(  # the parts of a bundle
     earlier = _earlier(target)
     _check_json({"settings": settings, "report": report})
     try:
-        target.mkdir(parents=True, exist_ok=True)
+        make_folder(target)
         store = recall if isinstance(recall, FaissStore) else None
         saved_reranker = _save_reranker(target, reranker, earlier)
         manifest = {

@@ -156,8 +156,7 @@ def _prepare_folder(path: Path, *, create: bool) -> None:
             raise StorageError(f"There is no store at {path}")
         if not files.is_missing_or_empty(path) and not (path / FILE_NAME).exists():
             raise FormatError(f"{path} is a folder with other things in it: give a new or an empty folder")
-        path.mkdir(parents=True, exist_ok=True)
-        files.sync(path.parent)
+        files.make_folder(path)
     except OSError as error:
         if isinstance(error, StorageError):
             raise

@@ -38,11 +38,6 @@ def run_script(seed: int, *, prepared: bool = True) -> Script:
     return RunScript(seed, prepared=prepared)
 
 
-def unsynced(module: str) -> pytest.MarkDecorator:
-    """Of a module that makes a folder and does not sync its name yet."""
-    return pytest.mark.xfail(reason=f"{module} should call files.make_folder instead of Path.mkdir")
-
-
 SCRIPTS: dict[str, tuple[Callable[[int], Script], int]] = {
     "store": (StoreScript, at_scale(20, 80, 700)),
     "store with graphs": (lambda seed: StoreScript(seed, "hnsw"), at_scale(15, 60, 500)),
@@ -77,13 +72,9 @@ def test_syncs_that_are_left_out_are_found(quick: Path, monkeypatch, seed: int, 
 @pytest.mark.parametrize(
     "make",
     [
-        pytest.param(lambda seed: StoreScript(seed, above="made"), id="store", marks=unsynced("schema.py")),
-        pytest.param(
-            lambda seed: BundleScript(seed, prepared=False), id="bundle", marks=unsynced("bundle.py")
-        ),
-        pytest.param(
-            lambda seed: run_script(seed, prepared=False), id="steps", marks=unsynced("checkpoint.py")
-        ),
+        pytest.param(lambda seed: StoreScript(seed, above="made"), id="store"),
+        pytest.param(lambda seed: BundleScript(seed, prepared=False), id="bundle"),
+        pytest.param(lambda seed: run_script(seed, prepared=False), id="steps"),
     ],
 )
 def test_a_folder_that_is_made_on_the_way(

@@ -9,6 +9,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from langchain_rerank_retriever.files import make_folder
 from langchain_rerank_retriever.training.fit.schedule import Schedule
 from langchain_rerank_retriever.training.processes import ALONE, Together
 from langchain_rerank_retriever.training.run_folder import facts_of, newest_checkpoint, seal
@@ -88,7 +89,7 @@ class Checkpointing(TrainerCallback):
         written = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         (written / _ARGUMENTS).unlink(missing_ok=True)
         folder = self._checkpoints.folder
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         older = list(folder.iterdir())
         kept = folder / f"step-{state.global_step}"
         shutil.rmtree(kept, ignore_errors=True)  # a damaged one, which the run did not resume from
