@@ -123,5 +123,5 @@ def load_evaluation(path: str | Path) -> Evaluation:
         return Evaluation.from_dict(json.loads(text))
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is not a saved evaluation, or damaged: {error!r}.") from error

@@ -114,7 +114,7 @@ def _check_header(path: Path, line: bytes, expected: Mapping[str, Any]) -> None:
     try:
         found = json.loads(line)
         ours = {name: found[name] for name in expected}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise FormatError(
             f"{path} is not a run file. Choose another run_file; this one was not changed."
         ) from error
@@ -149,7 +149,7 @@ def _parsed(path: Path, number: int, line: bytes) -> tuple[str, Answer]:
         trace = QueryTrace.from_dict(data["trace"]) if "trace" in data else None
         ranking = data["ranking"] if trace is None else trace.ranking
         return data["query"], Answer(tuple(ranking), dict(data["seconds"]), trace)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise FormatError(
             f"Line {number} of {path} is damaged: {error!r}. Delete the line, so that its query is asked again."
         ) from error

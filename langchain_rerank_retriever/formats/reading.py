@@ -54,7 +54,7 @@ def json_lines(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, Mapp
     for place, line in text_lines(path):
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{place}: not a line of JSON: {error}.") from error
         if not isinstance(row, dict):
             raise DataError(

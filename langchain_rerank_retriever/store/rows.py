@@ -5,6 +5,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from langchain_core.documents import Document
@@ -20,6 +21,7 @@ from .segment import IntArray
 #: Rows that are read or embedded at a time.
 BATCH = 256
 _VECTOR_BATCH = 4096
+_MOST_DIMENSIONS = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +86,25 @@ class Stored:
 
     def fields(self) -> set[tuple[str, str, Scalar]]:
         """Its rows in the metadata index."""
-        return field_rows(json.loads(self.metadata))
+        return field_rows(self._values())
 
     def document(self) -> Document:
         """A new Document."""
-        return Document(id=self.id, page_content=self.text, metadata=json.loads(self.metadata))
+        return Document(id=self.id, page_content=self.text, metadata=self._values())
+
+    def _values(self) -> dict[str, Any]:
+        try:
+            values = json.loads(self.metadata)
+        except (ValueError, RecursionError) as error:
+            raise self._damaged() from error
+        if not isinstance(values, dict):
+            raise self._damaged()
+        return values
+
+    def _damaged(self) -> FormatError:
+        return FormatError(
+            f"The metadata of the document {self.id!r} is damaged on disk: restore a copy that save_local() made"
+        )
 
 
 def read_state(connection: sqlite3.Connection) -> State:
@@ -96,11 +112,21 @@ def read_state(connection: sqlite3.Connection) -> State:
     row = connection.execute(
         "SELECT seq, generation, space, dimension, model, fingerprint, index_kind, lexical, terms FROM state"
     ).fetchone()
-    if not row or not all(isinstance(value, int) for value in row[:3]) or not isinstance(row[6], str):
+    if not row or not all(isinstance(value, int) for value in row[:3]) or not _is_possible(row):
         raise FormatError("The store's table of settings is damaged: restore a copy that save_local() made")
     seq, generation, space, dimension, model, fingerprint, index_kind, lexical, terms = row
     setting = lexical if isinstance(lexical, str) else bool(lexical)
     return State(seq, generation, space, dimension, model, fingerprint, index_kind, setting, terms)
+
+
+def _is_possible(row: tuple[Any, ...]) -> bool:
+    """Whether a store can have come so far; a damaged or forged row would end in arithmetic that overflows."""
+    seq, generation, space, dimension, _, _, index_kind, *_ = row
+    return (
+        all(0 <= number < 2**62 for number in (seq, generation, space))
+        and (dimension is None or (isinstance(dimension, int) and 0 < dimension <= _MOST_DIMENSIONS))
+        and isinstance(index_kind, str)
+    )
 
 
 def read_record(connection: sqlite3.Connection) -> Record | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from langchain_rerank_retriever import files
 from langchain_rerank_retriever.errors import FormatError, InvalidArgumentError, RerankError, StorageError
 
+from . import guard
 from .connections import BUSY_SECONDS, SQLITE_ERRORS, Connections, connect, storage_error
 from .forking import at_work
 from .lexical import terms
@@ -133,6 +134,7 @@ def _opened(
     connection: sqlite3.Connection | None = None
     try:
         connection = connect(file, read_only=read_only, create=True)
+        guard.check_tables(connection, where)
         _make_tables(connection, where, index=index, lexical=lexical, read_only=read_only)
         _check_settings(connection, where, index=index, lexical=lexical)
         if file is not None and not read_only:
@@ -150,6 +152,8 @@ def _prepare_folder(path: Path, *, create: bool) -> None:
     try:
         if path.exists() and not path.is_dir():
             raise FormatError(f"{path} is a file; a store is a folder")
+        if path.exists():
+            guard.check_folder(path)
         if (create and _is_cut_off(path)) or is_store(path):
             return
         if not create:

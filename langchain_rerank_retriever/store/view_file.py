@@ -83,14 +83,15 @@ class ViewFile:
         if not NAME.fullmatch(record.file):
             raise DoubtfulError(f"{record.file!r} is no name of a snapshot")
         try:
-            # A link could lead anywhere.
-            self._descriptor = os.open(folder / record.file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+            # A link could lead anywhere, and the opening of a pipe would wait for someone to write to it.
+            flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+            self._descriptor = os.open(folder / record.file, flags)
         except OSError as error:
             raise DoubtfulError(f"it cannot be opened ({error})") from error
         try:
             self._footer = self._checked_footer(record)
             self._entries = {entry.name: entry for entry in _entries(self._footer, self._end)}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             self.close()
             raise DoubtfulError(f"its table cannot be read ({error!r})") from error
         except DoubtfulError:

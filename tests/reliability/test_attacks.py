@@ -26,30 +26,8 @@ ALL: list[Attack] = [
     *attacks_model.LINKS,
     *attacks_model.SHAPES,
 ]
-#: Found here, and not mended yet.
-OPEN = {
-    "a journal that deletes a file elsewhere",
-    "a pipe as the snapshot",
-    "a pipe as the journal",
-    "a trigger",
-    "a table that is a view without end",
-    "settings that are a view without end",
-    "another virtual table",
-    "metadata that is no dict",
-    "metadata that is nested",
-    "metadata that is no JSON",
-    "metadata of many digits",
-    "metadata that is null",
-    "a nested table",
-    "the last change there can be",
-    "a dimension below zero",
-    "a very large dimension",
-}
 #: Each takes a process; so fewer runs open fewer.
-ATTACKS = [
-    pytest.param(one, marks=pytest.mark.xfail(reason="not mended yet", run=False) if one.name in OPEN else ())
-    for one in ALL[:: at_scale(8, 2, 1)]
-]
+ATTACKS = ALL[:: at_scale(8, 2, 1)]
 #: Of the command that are run on every attack besides.
 COMMANDS: list[list[str]] = at_scale(
     [],

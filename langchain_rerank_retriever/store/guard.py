@@ -1,0 +1,63 @@
+"""What a stranger's folder could do to whoever opens it, looked for before SQLite and the snapshot's reader are let in.
+
+A store is data. Links and pipes, journals that name files elsewhere, views and triggers are the means by which a folder
+could do more than hold wrong data; no store of ours has any of them.
+"""
+
+import os
+import re
+import sqlite3
+from pathlib import Path
+
+from langchain_rerank_retriever.errors import FormatError
+
+#: Snapshots are not among them: their reader looks for itself, and leaves aside what is none.
+_OPENED = re.compile(r"store\.db(-journal|-wal|-shm)?|(snapshot|build)\.lock")
+#: At the end of a journal that is part of a transaction over several databases. SQLite then removes the file that it
+#: names, wherever that lies.
+_SHARED_JOURNAL = bytes.fromhex("d9d505f920a163d7")
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse what would lead elsewhere, or be read for ever.
+
+    Raises:
+        FormatError: Naming the file.
+    """
+    with os.scandir(folder) as entries:
+        strange = [
+            entry.name
+            for entry in entries
+            if _OPENED.fullmatch(entry.name) and not entry.is_file(follow_symlinks=False)
+        ]
+    if strange:
+        raise FormatError(f"{folder / min(strange)} is no plain file; a store has no links, pipes or devices")
+    journal = folder / "store.db-journal"
+    if _last_bytes(journal) == _SHARED_JOURNAL:
+        raise FormatError(
+            f"{journal} names another file, which SQLite would remove; no store writes such a journal: do not open "
+            "this folder unless you know where it comes from"
+        )
+
+
+def _last_bytes(path: Path) -> bytes:
+    """The end of a file; nothing where there is none, or none any more: its writer removes it when it is done."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - len(_SHARED_JOURNAL)))
+            return stream.read()
+    except FileNotFoundError:
+        return b""
+
+
+def check_tables(connection: sqlite3.Connection, where: str) -> None:
+    """Refuse a database that does more than hold rows: a view or trigger runs whatever its maker wrote.
+
+    Raises:
+        FormatError: Naming what is strange.
+    """
+    rows = connection.execute("SELECT type, name, sql FROM sqlite_master")
+    for kind, name, sql in rows:
+        virtual = isinstance(sql, str) and sql.lstrip().upper().startswith("CREATE VIRTUAL")
+        if kind not in ("table", "index") or (virtual and name != "lexical"):
+            raise FormatError(f"The store at {where} holds the {kind} {name!r}, which is none of ours")
