@@ -17,12 +17,13 @@ import sys
 import tempfile
 import time
 import tomllib
-import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from .seeded_outcome import Outcome, judged
 
 ROOT = Path(__file__).parents[2]
 PATCHES = Path(__file__).parent / "seeded_bugs"
@@ -30,16 +31,6 @@ PACKAGE = "langchain_rerank_retriever"
 
 #: Seconds that a test may take with a bug that makes it hang, and all tests of a copy.
 PATIENCE, PATIENCE_IN_ALL = 100, 600
-#: Errors that a patch which does not fit the code any more brings about; no test has noticed anything then.
-BROKEN_PATCH = (
-    "ImportError",
-    "ModuleNotFoundError",
-    "NameError",
-    "UnboundLocalError",
-    "SyntaxError",
-    "AttributeError",
-)
-
 #: In the copy's own conftest.py, so that no test of a copy can be one of the installed package by accident.
 _ONLY_THE_COPY = f"""
 import pathlib
@@ -84,23 +75,6 @@ class Bug:
         """What the patch changes."""
         lines = self.patch.read_text(encoding="utf-8").splitlines()
         return [line.removeprefix("+++ b/") for line in lines if line.startswith("+++ b/")]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How some tests ended, by node id: an empty text for passed, else the kind of error and its message.
-
-    Attributes:
-        passed: Node ids.
-        failed: What was raised, by node id.
-        unusable: What else happened: skipped, an error while collecting or in a fixture, a broken patch.
-        output: What pytest printed.
-    """
-
-    passed: tuple[str, ...]
-    failed: dict[str, str]
-    unusable: dict[str, str]
-    output: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,36 +180,6 @@ def end_all(process: "subprocess.Popen[str]") -> None:
     process.wait()
 
 
-def judged(report: str, output: str) -> Outcome:
-    """Read pytest's report; what failed only because a name is missing counts as a broken patch."""
-    passed: list[str] = []
-    failed: dict[str, str] = {}
-    unusable: dict[str, str] = {}
-    for case in ET.fromstring(report).iter("testcase"):
-        name = node_id(case)
-        problems = [child for child in case if child.tag in {"failure", "error", "skipped"}]
-        if not problems:
-            passed.append(name)
-            continue
-        problem = problems[0]
-        message = " ".join((problem.get("message") or "").split())
-        kind = message.partition(":")[0].rpartition(".")[2]
-        if problem.tag == "failure" and kind not in BROKEN_PATCH:
-            failed[name] = message
-        else:
-            unusable[name] = f"{problem.tag}: {message}"
-    if not (passed or failed or unusable):
-        unusable["pytest"] = "nothing was run"
-    return Outcome(tuple(passed), failed, unusable, output)
-
-
-def node_id(case: ET.Element) -> str:
-    """The name by which pytest runs a test again."""
-    file, name = case.get("file") or "", case.get("name") or ""
-    inner = (case.get("classname") or "").removeprefix(file.removesuffix(".py").replace("/", ".")).strip(".")
-    return "::".join([file, *filter(None, inner.split(".")), name])
-
-
 def try_unharmed(tried: Sequence[Bug]) -> None:
     """Run all tests that are to notice something on a copy without a bug.
 
@@ -254,8 +198,11 @@ def try_unharmed(tried: Sequence[Bug]) -> None:
 def try_bug(bug: Bug) -> Row:
     """Run a bug's tests on a copy that has it."""
     started = time.perf_counter()
-    with copy_of_the_package(bug) as folder:
-        outcome = run_tests(folder, bug.tests)
+    try:
+        with copy_of_the_package(bug) as folder:
+            outcome = run_tests(folder, bug.tests)
+    except SeedError as error:
+        outcome = Outcome((), {}, {"patch": str(error)}, "")
     return Row(bug, outcome, time.perf_counter() - started)
 
 
@@ -274,7 +221,10 @@ def table(rows: Iterable[Row]) -> str:
     """Markdown: bug, patch, the tests that caught it, seconds."""
     lines = ["| bug | patch | caught by | seconds |", "|---|---|---|---|"]
     for row in rows:
-        shown = "<br>".join(f"`{name}`" for name in row.outcome.failed) if row.caught else "**nothing**"
+        broken = "; ".join(f"{name}: {message}" for name, message in row.outcome.unusable.items())
+        shown = (
+            "<br>".join(f"`{name}`" for name in row.outcome.failed) if row.caught else f"**nothing** {broken}"
+        )
         lines.append(f"| {row.bug.what} | {row.bug.patch.name} | {shown} | {row.seconds:.0f} |")
     return "\n".join(lines)
 

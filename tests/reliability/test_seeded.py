@@ -10,7 +10,8 @@ import pytest
 
 from . import seeded
 from .scale import SCALE, at_scale
-from .seeded import PACKAGE, PATCHES, ROOT, Bug, Outcome, Row, SeedError, bugs
+from .seeded import PACKAGE, PATCHES, ROOT, Bug, Row, SeedError, bugs
+from .seeded_outcome import Outcome, judged
 
 BUGS = bugs()
 
@@ -61,6 +62,16 @@ def test_a_patch_that_does_not_fit_any_more_is_told(tmp_path: Path) -> None:
     assert file.read_text(encoding="utf-8") == "# Written anew.\n"
 
 
+def test_such_a_patch_is_a_bug_that_is_not_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unfit(bug: Bug, folder: Path) -> None:
+        raise SeedError("does not fit")
+
+    monkeypatch.setattr(seeded, "put_in", unfit)
+    row = seeded.try_bug(BUGS[0])
+    assert not row.caught
+    assert "does not fit" in seeded.table([row])
+
+
 REPORT = """<testsuites><testsuite>
 <testcase classname="tests.a.test_x" file="tests/a/test_x.py" name="test_one[a-b]" />
 <testcase classname="tests.a.test_x.TestY" file="tests/a/test_x.py" name="test_two">
@@ -83,7 +94,7 @@ REPORT = """<testsuites><testsuite>
     ],
 )
 def test_only_a_failed_test_counts(tag: str, message: str) -> None:
-    outcome = seeded.judged(REPORT.format(tag=tag, message=message), "")
+    outcome = judged(REPORT.format(tag=tag, message=message), "")
     assert outcome.passed == ("tests/a/test_x.py::test_one[a-b]",)
     assert list(outcome.failed) == ["tests/a/test_x.py::TestY::test_two", "tests/a/test_x.py::test_three"]
     assert list(outcome.unusable) == ["tests/a/test_x.py::test_four"]
