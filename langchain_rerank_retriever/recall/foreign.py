@@ -6,7 +6,6 @@ interfaces tells which model filled a store: one of another dimension is refused
 query, one of the same dimension gives arbitrary documents, and only whoever filled the store can know.
 """
 
-import asyncio
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from typing import Any, ClassVar
 
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import run_in_executor
 from langchain_core.vectorstores import VectorStore
 
 from langchain_rerank_retriever.errors import InvalidArgumentError, RecallError, RerankError
@@ -89,7 +89,7 @@ class VectorStoreRecall(ForeignRecall):
                 return _unscored(documents, self.name, request)
             except NotImplementedError:
                 pass  # Some say of their whole async side that they lack it.
-        return await asyncio.to_thread(self.recall, request)
+        return await run_in_executor(None, self.recall, request)
 
     def _arguments(self, request: RecallRequest) -> dict[str, Any]:
         _refuse_mode(request, self.name)

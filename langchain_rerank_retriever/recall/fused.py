@@ -5,6 +5,7 @@ from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from langchain_core.runnables import run_in_executor
 from langchain_core.runnables.config import ContextThreadPoolExecutor
 
 from langchain_rerank_retriever.recall.candidate import (
@@ -80,7 +81,7 @@ class ManyQueriesRecall:
         lists = await _all([self.source.arecall(one) for one in self._requests(request)])
         if not request.stage_scores:
             return self._for_query(request, lists)
-        return await asyncio.to_thread(self._for_query, request, lists)
+        return await run_in_executor(None, self._for_query, request, lists)
 
     def scores_of(
         self, query: str, ids: Iterable[str], wanted: frozenset[StageScore]

@@ -1,12 +1,12 @@
 """Recall from a FaissStore: dense, lexical (BM25) or both."""
 
-import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 from langchain_core.documents import Document
+from langchain_core.runnables import run_in_executor
 
 from langchain_rerank_retriever.errors import InvalidArgumentError
 from langchain_rerank_retriever.protocols import FloatArray
@@ -64,7 +64,7 @@ class StoreRecall:
 
     async def arecall(self, request: RecallRequest) -> list[Candidate]:
         """Recall in a thread: the query waits for the model's worker there, not on the event loop."""
-        return await asyncio.to_thread(self.recall, request)
+        return await run_in_executor(None, self.recall, request)
 
     def scores_of(
         self, query: str, ids: Iterable[str], wanted: frozenset[StageScore]

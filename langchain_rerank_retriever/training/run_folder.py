@@ -202,7 +202,9 @@ def _claim(folder: Path, identity: Mapping[str, str], *, resume: bool) -> None:
     if resume and path.is_file():
         try:
             earlier = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
+        except (ValueError, RecursionError):
+            earlier = {}
+        if not isinstance(earlier, dict):
             earlier = {}
         differing = sorted(
             name for name in identity.keys() | earlier.keys() if identity.get(name) != earlier.get(name)
@@ -232,10 +234,15 @@ def _sweep(folder: Path) -> None:
 
 def _empty(folder: Path) -> None:
     # First of all what says that the rest is of use.
-    (folder / IDENTITY).unlink(missing_ok=True)
+    _remove(folder / IDENTITY)
     sync(folder)
     for entry in folder.iterdir():
-        if entry.is_dir():
-            shutil.rmtree(entry, ignore_errors=True)
-        elif entry.name != "run.lock":
-            entry.unlink()
+        if entry.name != "run.lock":
+            _remove(entry)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -321,3 +321,26 @@ def test_who_says_which_way_is_better(hash_embeddings: HashEmbeddings) -> None:
     assert source_of(ListRetriever(documents=[])).score_is_opaque
     assert source_of(plain.as_retriever()).score_is_opaque
     assert source_of(plain).scores_of("q", ["a"], frozenset({"dense"})) == {}
+
+
+class Exhausted(HashEmbeddings):
+    """Embeds documents; of queries it says what an empty iterator says."""
+
+    gone = False
+
+    def embed_query(self, text: str) -> list[float]:
+        if self.gone:
+            raise StopIteration
+        return super().embed_query(text)
+
+
+@pytest.mark.parametrize("kind", ["ours", "foreign", "fused"])
+async def test_an_iterator_that_ends_leaves_no_query_waiting(kind: str) -> None:
+    """A future cannot hold StopIteration: who awaits it would wait for ever."""
+    embeddings = Exhausted()
+    ours = FaissStore.from_texts(["red fox"], embeddings)
+    foreign = InMemoryVectorStore.from_texts(["red fox"], embeddings)
+    embeddings.gone = True
+    source = source_of({"ours": ours, "foreign": foreign, "fused": [ours, foreign]}[kind])
+    with pytest.raises((RuntimeError, RecallError)):
+        await asyncio.wait_for(source.arecall(request()), timeout=20)

@@ -241,7 +241,6 @@ def test_runs(goal: Goal, seed: int, quick: Path) -> None:
         )
 
 
-@pytest.mark.xfail(raises=IsADirectoryError, strict=True, reason="the folder cannot be removed as a file")
 def test_a_folder_in_the_place_of_what_is_known_of_a_run(quick: Path) -> None:
     files = files_of(damage_parts.make_run(quick / "made"))
     damage_parts.run_case(files, quick / "bundle", "run.json", damage.folder, random.Random(0))

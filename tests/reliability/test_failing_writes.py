@@ -263,7 +263,6 @@ def _free(folder: Path) -> int:
 
 
 @pytest.mark.skipif(SCALE == "everyday", reason="seconds of torch for one fault")
-@pytest.mark.xfail(strict=True, reason="what safetensors says of a full disk is not told as an error of ours")
 def test_a_model_that_does_not_fit(quick: Path) -> None:
     """Its weights are written by a library in Rust, with an error of its own."""
     with CrossEncoderScorer(tiny_model(quick / "model", 0), precision="float32") as scorer:

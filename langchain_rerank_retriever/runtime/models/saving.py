@@ -27,6 +27,8 @@ def save_atomically(model: "BaseModel", folder: str | Path, *, show_progress: bo
         InvalidArgumentError: The folder exists and is not empty.
         StorageError: It cannot be written; nothing is left behind.
     """
+    from safetensors import SafetensorError
+
     target = Path(folder).expanduser().absolute()
     check_free(target)
     try:
@@ -34,7 +36,8 @@ def save_atomically(model: "BaseModel", folder: str | Path, *, show_progress: bo
             model.save_pretrained(str(scratch), create_model_card=False)
             # Replaces an empty folder; fails on one that another process has filled meanwhile.
             move_into_place(scratch, target)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
+        # A full disk comes as the second: weights are written by a library of its own.
         raise StorageError(f"The model cannot be saved to '{target}' ({error}).") from error
     return target
 
