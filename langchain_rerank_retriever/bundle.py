@@ -21,6 +21,8 @@ from langchain_core.embeddings import Embeddings
 from langchain_rerank_retriever.blend import Blend
 from langchain_rerank_retriever.bundle_folder import (
     MANIFEST,
+    check_seal,
+    commit,
     folder_of,
     free_name,
     is_ours,
@@ -33,7 +35,7 @@ from langchain_rerank_retriever.bundled_reranker import SavedReranker, entries_o
 from langchain_rerank_retriever.cross_encoder import CrossEncoderScorer
 from langchain_rerank_retriever.embeddings import PooledEmbeddings
 from langchain_rerank_retriever.errors import FormatError, InvalidArgumentError, StorageError
-from langchain_rerank_retriever.files import make_folder, sync
+from langchain_rerank_retriever.files import make_folder
 from langchain_rerank_retriever.store import FaissStore
 
 #: A bundle whose re-ranker is no cross-encoder alone has a format of its own: earlier versions cannot open it.
@@ -107,7 +109,7 @@ def save(  # the parts of a bundle
             "blend": None if blend is None else blend.to_dict(),
             "report": report,
         }
-        _commit(target, manifest)
+        commit(target, manifest)
     except OSError as error:
         if isinstance(error, StorageError):
             raise
@@ -204,6 +206,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{path} is a {kind!r} of format {version!r}; this version reads {KIND!r} of format {BUNDLE_FORMAT} or "
             f"{CASCADE_FORMAT}. Open it with the version that wrote it, or install a newer one."
         )
+    check_seal(path, manifest)
     return manifest
 
 
@@ -293,11 +296,3 @@ def _save_reranker(target: Path, reranker: Any, earlier: dict[str, Any] | None) 
         return {"foreign": _kind(reranker)}
     kept = entries_of(earlier and earlier.get("reranker"))
     return noted(reranker, [_save_model(target, "cross_encoder", model, kept) for model in models])
-
-
-def _commit(target: Path, manifest: dict[str, Any]) -> None:
-    scratch = target / f".{MANIFEST}.tmp"
-    scratch.write_text(json.dumps(manifest, ensure_ascii=False, indent=2, allow_nan=False), encoding="utf-8")
-    sync(scratch)
-    scratch.replace(target / MANIFEST)
-    sync(target)

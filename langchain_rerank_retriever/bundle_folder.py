@@ -1,17 +1,20 @@
 """What lies in a bundle's folder: which names are ours, free, or needed by nothing any more; what may not lie there."""
 
+import hashlib
 import json
 import os
 import re
 import shutil
 import stat
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from langchain_rerank_retriever.errors import FormatError, InvalidArgumentError, StorageError
+from langchain_rerank_retriever.files import sync
 
 MANIFEST = "bundle.json"
+CHECKSUM = "checksum"
 #: More than any report that tune() writes; what is larger would fill the memory before it is seen to be none.
 MANIFEST_BYTES = 64 * 1024 * 1024
 
@@ -53,6 +56,34 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict):
         raise FormatError(f"{path} is damaged: it is no JSON object. Restore it from a copy, or save anew.")
     return manifest
+
+
+def commit(target: Path, manifest: Mapping[str, Any]) -> None:
+    """Put a manifest, with a checksum of all that it says, in the place of the earlier one, durably."""
+    scratch = target / f".{MANIFEST}.tmp"
+    whole = {**manifest, CHECKSUM: _checksum(manifest)}
+    scratch.write_text(json.dumps(whole, ensure_ascii=False, indent=2, allow_nan=False), encoding="utf-8")
+    sync(scratch)
+    scratch.replace(target / MANIFEST)
+    sync(target)
+
+
+def check_seal(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Refuse a manifest in which a value has become another; bundles of before have no checksum.
+
+    Raises:
+        FormatError: If it is not as it was written.
+    """
+    if CHECKSUM in manifest and manifest[CHECKSUM] != _checksum(manifest):
+        raise FormatError(
+            f"{path} is damaged: it is not what was written. Restore it from a copy, or save anew; if you edited it "
+            f"on purpose, remove its {CHECKSUM!r}."
+        )
+
+
+def _checksum(manifest: Mapping[str, Any]) -> str:
+    rest = {key: value for key, value in manifest.items() if key != CHECKSUM}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def folder_of(source: Path, part: dict[str, Any], argument: str) -> Path:

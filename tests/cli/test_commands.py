@@ -141,13 +141,20 @@ def test_info(run: Run, bundle: Path) -> None:
     assert lines["search"] == f"exact, over {index['rows']} documents"
 
 
+def unsealed(bundle: Path) -> dict[str, Any]:
+    """What a bundle's manifest says, to be changed: with its checksum that would be damage."""
+    manifest = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
+    del manifest["checksum"]
+    return manifest
+
+
 @pytest.mark.parametrize(
     ("long_documents", "words"), [("truncate", "the beginning is read"), ("max", "all, in windows, is read")]
 )
 def test_info_tells_what_is_cut(
     run: Run, bundle: Path, tmp_path: Path, long_documents: str, words: str
 ) -> None:
-    manifest = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
+    manifest = unsealed(bundle)
     manifest["reranker"] |= {"max_length": 1024, "long_documents": long_documents}
     cut = {"limit": 128, "documents": 4814, "median": 440, "longest": 7238}
     manifest["report"]["data_card"] = {"documents": 5439, "truncation": cut}
@@ -161,7 +168,7 @@ def test_info_tells_what_is_cut(
 
 
 def test_info_tells_what_the_last_tuning_found(run: Run, bundle: Path, tmp_path: Path) -> None:
-    manifest = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
+    manifest = unsealed(bundle)
     kept = {"threshold": 0.123, "dropped": 0.8}
     manifest["report"] |= {
         "chosen": "blended",
@@ -248,7 +255,7 @@ def test_info_of_a_store_that_cannot_be_read(run: Run, bundle: Path, tmp_path: P
 
 @pytest.mark.parametrize("card", [None, {}, {"documents": 3, "truncation": None}])
 def test_info_without_a_card(run: Run, bundle: Path, tmp_path: Path, card: Any) -> None:
-    manifest = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
+    manifest = unsealed(bundle)
     manifest["report"]["data_card"] = card
     manifest["reranker"] = {"foreign": "their.CrossEncoder"}
     (tmp_path / "bundle.json").write_text(json.dumps(manifest), encoding="utf-8")
@@ -437,7 +444,7 @@ def test_wrong_usage(run: Run, arguments: tuple[str, ...]) -> None:
 def test_a_damaged_bundle(run: Run, bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "bundle.json").write_text("{", encoding="utf-8")
     assert "bundle.json is damaged" in one_line(run("info", tmp_path))
-    manifest = json.loads((bundle / "bundle.json").read_text(encoding="utf-8"))
+    manifest = unsealed(bundle)
     for damage in ({"settings": None}, {"report": "?"}, {"recall": 3}, {"blend": [1]}):
         (tmp_path / "bundle.json").write_text(json.dumps(manifest | damage), encoding="utf-8")
         finished = run("info", tmp_path)

@@ -51,8 +51,13 @@ def outside(folder: Path) -> Path:
 
 
 def edit(path: Path, change: Callable[[Any], Any]) -> None:
-    """Change a JSON file; what `change` returns takes its place unless that is None."""
+    """Change a JSON file; what `change` returns takes its place unless that is None.
+
+    Its checksum goes: an attacker would make another, or none.
+    """
     data = json.loads(path.read_text())
+    if isinstance(data, dict):
+        data.pop("checksum", None)
     result = change(data)
     path.write_text(json.dumps(data if result is None else result))
 

@@ -86,14 +86,6 @@ def bundle_answers(folder: Path) -> dict[str, str]:
         return {**found, "settings": repr(loaded.model_dump(include={"k", "fetch_k", "timeout"}))}
 
 
-def same_manifest(folder: Path, content: bytes) -> bool:
-    """Whether a bundle's manifest says what it said before."""
-    try:
-        return bool(json.loads((folder / "bundle.json").read_bytes()) == json.loads(content))
-    except (OSError, ValueError):
-        return False
-
-
 def command_case(
     files: dict[str, bytes], folder: Path, file: str, way: Way, rng: random.Random
 ) -> dict[str, Any]:
