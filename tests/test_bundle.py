@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from langchain_rerank_retriever import (
     PooledEmbeddings,
     RerankRetriever,
     bundle,
+    bundle_folder,
 )
 from langchain_rerank_retriever.blend import Blend, BlendVariant
 from langchain_rerank_retriever.early_stop import EarlyStop
@@ -680,9 +682,18 @@ def test_a_report_that_is_not_json(fake: tuple[RerankRetriever, Path], tmp_path:
     assert snapshot(folder) == before
 
 
-@pytest.mark.parametrize("step", ["_save_store", "_save_embeddings", "_save_reranker", "_commit", "sync"])
+@pytest.mark.parametrize(
+    ("module", "step"),
+    [
+        (bundle, "_save_store"),
+        (bundle, "_save_embeddings"),
+        (bundle, "_save_reranker"),
+        (bundle, "commit"),
+        (bundle_folder, "sync"),
+    ],
+)
 def test_a_save_that_is_killed_leaves_the_earlier_bundle(
-    fake: tuple[RerankRetriever, Path], monkeypatch: pytest.MonkeyPatch, step: str
+    fake: tuple[RerankRetriever, Path], monkeypatch: pytest.MonkeyPatch, module: ModuleType, step: str
 ) -> None:
     made, folder = fake
     changed = RerankRetriever.from_documents(DOCUMENTS[:2], embeddings=HashEmbeddings(), k=1)
@@ -694,7 +705,7 @@ def test_a_save_that_is_killed_leaves_the_earlier_bundle(
         raise KilledError
 
     with monkeypatch.context() as patch:
-        patch.setattr(bundle, step, killed)
+        patch.setattr(module, step, killed)
         with pytest.raises(KilledError):
             changed.save_local(folder)
     loaded = RerankRetriever.load_local(folder, embeddings=HashEmbeddings(), reranker=Foreign())

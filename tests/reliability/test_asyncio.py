@@ -190,7 +190,10 @@ def test_calls_that_wait_when_the_model_is_closed_end(goal: Any) -> None:
         backend.open.set()
         await closing
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-        assert {type(one) for one in outcomes} == {ClosedError}
+        # A batch that is on its way through the model is the one exception: it comes to its end.
+        kinds = {type(one) for one in outcomes}
+        assert ClosedError in kinds
+        assert kinds <= {ClosedError, list}
 
     with goal("G9") as count:
         run_watched(main)

@@ -65,7 +65,13 @@ def place(bundle: Path, bi_encoder: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.mark.timeout(at_scale(600, 900, 7200))
-@pytest.mark.parametrize(("fresh", "amount"), [(False, SIGNALS), (True, FRESH)], ids=["forked", "fresh"])
+@pytest.mark.parametrize(
+    ("fresh", "amount"),
+    [
+        pytest.param(False, SIGNALS, id="forked", marks=pytest.mark.slow),
+        pytest.param(True, FRESH, id="fresh"),
+    ],
+)
 def test_signals_at_random_moments(place: Place, fresh: bool, amount: int, goal: Any, seed: int) -> None:
     rng = random.Random(seed)
     names = list(commands(place)) if not fresh or amount > 10 else ["info"]
@@ -179,6 +185,7 @@ def test_signals_while_the_demo_trains(place: Place, tmp_path: Path, goal: Any, 
             count.done += 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("out", [CLOSED_PIPE, FULL_DISK], ids=["closed", "full"])
 def test_output_that_cannot_be_written(place: Place, out: Path) -> None:
     names = at_scale(["info", "compare"], *2 * [list(commands(place))])
@@ -247,6 +254,7 @@ def both(place: Place, first: Sequence[object], second: Sequence[object]) -> lis
     return [one.ended() for one in running]
 
 
+@pytest.mark.slow
 def test_two_at_once(place: Place, seed: int) -> None:
     rng = random.Random(seed)
     known = commands(place)
@@ -263,6 +271,7 @@ def test_two_at_once(place: Place, seed: int) -> None:
         check_whole(place, f"{turn}: repair and {second}")
 
 
+@pytest.mark.slow
 def test_one_is_interrupted_and_the_other_is_not_disturbed(place: Place, goal: Any, seed: int) -> None:
     rng = random.Random(seed)
     known = commands(place)
