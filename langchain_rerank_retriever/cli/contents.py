@@ -17,6 +17,8 @@ from langchain_rerank_retriever.store import FaissStore, IndexInfo
 SAMPLE, CHARACTERS = 200, 1000
 #: Scripts with a smaller share of the letters are left out.
 LEAST_SHARE = 0.01
+#: More than any configuration of a model.
+CONFIG_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +77,13 @@ def _script(letter: str) -> str:
 
 def size_of(folder: Path) -> str | None:
     """Say how large a saved model is, as far as its files tell."""
+    path = folder / "config.json"
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        # A device or a pipe could be read for ever, and what is too large would fill the memory.
+        if not path.is_file() or path.stat().st_size > CONFIG_BYTES:
+            return None
+        config = json.loads(path.read_text(encoding="utf-8"))
         layers, width = config["num_hidden_layers"], config["hidden_size"]
         return f"{config['model_type']} of {int(layers)} layers, {int(width)} wide"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None  # Other architectures name these otherwise; a bundle is as good without.

@@ -147,7 +147,7 @@ def test_no_more_pages(goal: Goal, quick: Path, monkeypatch: pytest.MonkeyPatch)
         return made
 
     monkeypatch.setattr(connections, "connect", connect)
-    monkeypatch.setattr(failing_writes_script, "LENGTH", 50)
+    monkeypatch.setattr(failing_writes_script, "LENGTH", 500)
 
     def limited(more: int) -> dict[str, Any]:
         stage = Stage(quick / "s")
@@ -163,7 +163,7 @@ def test_no_more_pages(goal: Goal, quick: Path, monkeypatch: pytest.MonkeyPatch)
         facts = run(stage, lambda: allow(1_000_000), lambda: 1)
         return {**facts, "failed": facts["raised"]}
 
-    until_mended(goal, limited, quick / "s", (5 * more for more in range(at_scale(1, 3, 8))))
+    until_mended(goal, limited, quick / "s", range(at_scale(1, 3, 5)))
 
 
 def test_no_more_files(goal: Goal, quick: Path) -> None:
