@@ -33,7 +33,7 @@ def main(
     # 2. 학습 없이 바로 찾아 봅니다. 한국어는 BM25만으로도 쓸 만합니다.
     with PooledEmbeddings(model) as embeddings:
         untuned = RerankRetriever.from_documents(documents, embeddings=embeddings, recall_mode="lexical", k=1)
-        print("학습 전:", untuned.invoke("반품 배송비는 누가 내나요?")[0].page_content)
+        print("학습 전:", untuned.invoke("비밀번호를 잊어버렸는데 어떻게 하나요?")[0].page_content)
 
     # 3. 바이 인코더와 크로스 인코더를 내 질문으로 학습합니다. 질문의 5분의 1은 떼어 두고 평가에만 씁니다.
     result = tune(documents, questions, embeddings=model, output_dir=output, minutes=minutes, steps=steps)
@@ -49,7 +49,7 @@ def main(
         | prompt
         | RunnableLambda(lambda filled: filled.text.splitlines()[1])
     )
-    print("답:", chain.invoke("배송은 얼마나 걸리나요?"))
+    print("답:", chain.invoke("쿠폰 두 장을 같이 쓸 수 있나요?"))
 
 
 if __name__ == "__main__":

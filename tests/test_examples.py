@@ -42,7 +42,10 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"steps": 1},
         ["held-out queries", "How long do I have to return something? -> Parcels can"],
     ),
-    "faq_korean": ({"steps": 1}, ["학습 전: 상품에 문제가 있으면", "held-out queries", "답: 오후 2시 전에"]),
+    "faq_korean": (
+        {"steps": 1},
+        ["학습 전: 로그인 화면에서", "held-out queries", "답: 결제 화면에서 쿠폰을"],
+    ),
     "language_model": ({"steps": 1}, ["cls:", "mean:", "max:", "Spearman"]),
     "compare_retrievers": ({"html": Path("report.html")}, ["in memory", "dense + BM25", "among the first 1"]),
     "long_documents": (
