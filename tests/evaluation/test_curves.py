@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from langchain_core.cross_encoders import BaseCrossEncoder
@@ -138,6 +138,7 @@ probabilities = arrays(np.float64, st.integers(2, 200), elements=st.floats(0, 1,
 
 @settings(deadline=None)
 @given(probability=probabilities, bins=st.integers(1, 20), seed=st.integers(0, 2**32 - 1))
+@example(probability=np.repeat([0.0, 1.0], [15, 76]), bins=6, seed=0)
 def test_bins_are_those_of_scikit_learn(probability: np.ndarray, bins: int, seed: int) -> None:
     relevant = (np.random.default_rng(seed).random(probability.size) < probability).astype(float)
     mine = reliability_of(probability, relevant, bins=bins)

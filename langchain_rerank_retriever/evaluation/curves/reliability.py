@@ -132,7 +132,8 @@ def reliability_of(
 
 def _binned(probability: Floats, relevant: Floats, bins: int) -> Iterator[tuple[Floats, Floats]]:
     """Divide probabilities and judgements into bins of equal mass, without those that ties leave empty."""
-    edges = np.percentile(probability, np.linspace(0, 100, bins + 1))
+    # As scikit-learn computes them: the last bit decides on which side of an edge its equals fall.
+    edges = np.percentile(probability, np.linspace(0, 1, bins + 1) * 100)
     places = np.searchsorted(edges[1:-1], probability)
     for place in np.unique(places):
         yield probability[places == place], relevant[places == place]

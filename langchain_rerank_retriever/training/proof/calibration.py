@@ -104,7 +104,8 @@ def expected_calibration_error(probability: Floats, relevant: Floats, *, bins: i
 
     share, mean = calibration_curve(relevant, probability, n_bins=bins, strategy="quantile")
     # The curve leaves out how many candidates each bin holds, and bins that ties leave empty: as it divides them.
-    edges = np.percentile(probability, np.linspace(0, 100, bins + 1))
+    # As scikit-learn computes them: the last bit decides on which side of an edge its equals fall.
+    edges = np.percentile(probability, np.linspace(0, 1, bins + 1) * 100)
     held = np.bincount(np.searchsorted(edges[1:-1], probability), minlength=bins)
     return float(np.average(np.abs(share - mean), weights=held[held > 0]))
 
