@@ -37,6 +37,14 @@ def make_folder(folder: Path) -> None:
         sync(one.parent)
 
 
+def remove(path: Path) -> None:
+    """Remove a file, a link, or a folder as far as it can be; nothing happens where there is nothing."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def is_missing_or_empty(folder: Path) -> bool:
     """Whether nothing lies at a path that a new folder there would hide or mix with."""
     if folder.is_dir():
@@ -137,15 +145,8 @@ def _scratch_prefix(target: Path) -> str:
         # Left by a process that was killed; younger ones may belong to one that is at work.
         with contextlib.suppress(OSError):
             if time.time() - abandoned.lstat().st_mtime > _ABANDONED:
-                _remove(abandoned)
+                remove(abandoned)
     return prefix
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink()
 
 
 def _umask() -> int:

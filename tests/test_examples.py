@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "examples"
-#: Tested with real servers by tests/engines, and in tests/distributed.
-ELSEWHERE = {"milvus", "pgvector", "ray_encode"}
+#: Tested below, with real servers by tests/engines, and in tests/distributed.
+ELSEWHERE = {"compression_retriever", "milvus", "pgvector", "ray_encode"}
 
 Example = Callable[[str], ModuleType]
 
@@ -37,7 +37,6 @@ CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"question": "Do you ship abroad?"},
         ["ai: calls shop_faq", "tool: ", "ai: That is what", "'faq-4'"],
     ),
-    "compression_retriever": ({}, ["0."]),
     "tune_faq": (
         {"steps": 1},
         ["held-out queries", "How long do I have to return something? -> Parcels can"],
@@ -70,6 +69,18 @@ def test_it_prints_what_it_promises(name: str, example: Example, capsys: pytest.
         assert text in printed
     if "html" in arguments:
         assert "</html>" in arguments["html"].read_text(encoding="utf-8")
+
+
+def test_the_swapped_in_reranker_orders_and_keeps_two(
+    example: Example, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = example("compression_retriever")
+    module.main()
+    lines = [line.split(" ", 1) for line in capsys.readouterr().out.splitlines()]
+    scores = [float(score) for score, _ in lines]
+    assert len(lines) == 2
+    assert {text for _, text in lines} < set(module.TEXTS)
+    assert scores == sorted(scores, reverse=True)
 
 
 def test_none_is_forgotten_and_none_is_long() -> None:

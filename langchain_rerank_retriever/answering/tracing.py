@@ -52,7 +52,7 @@ class Runs:
 
     @contextmanager
     def rerank(self, query: str, documents: Sequence[Document]) -> Iterator[Traced]:
-        """Within the block candidates are re-ranked; without a re-ranker they are not, and there is no run."""
+        """Within the block candidates are re-ranked."""
         traced = Traced()
         if self._manager is None:
             yield traced

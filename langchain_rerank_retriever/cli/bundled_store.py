@@ -7,17 +7,21 @@ from langchain_core.embeddings import Embeddings
 
 from langchain_rerank_retriever import bundle
 from langchain_rerank_retriever.bundle_folder import folder_of
+from langchain_rerank_retriever.errors import ModelLoadError
 from langchain_rerank_retriever.store import FaissStore
+
+#: What a stand-in says that is asked all the same.
+NO_MODEL = "The bundle was opened without its models, which embed and score; open it with RerankRetriever.load_local()."
 
 
 class _NoModel(Embeddings):
     """Stands where nothing is embedded."""
 
-    def embed_documents(self, texts: list[str]) -> NoReturn:
-        raise NotImplementedError
+    def embed_documents(self, texts: list[str]) -> NoReturn:  # noqa: ARG002
+        raise ModelLoadError(NO_MODEL)
 
-    def embed_query(self, text: str) -> NoReturn:
-        raise NotImplementedError
+    def embed_query(self, text: str) -> NoReturn:  # noqa: ARG002
+        raise ModelLoadError(NO_MODEL)
 
 
 def open_store(folder: Path, *, read_only: bool) -> FaissStore | None:

@@ -79,8 +79,8 @@ def size_of(folder: Path) -> str | None:
     """Say how large a saved model is, as far as its files tell."""
     path = folder / "config.json"
     try:
-        # A device or a pipe could be read for ever, and what is too large would fill the memory.
-        if not path.is_file() or path.stat().st_size > CONFIG_BYTES:
+        # A link leads elsewhere, a device or a pipe could be read for ever, what is too large would fill the memory.
+        if path.is_symlink() or not path.is_file() or path.stat().st_size > CONFIG_BYTES:
             return None
         config = json.loads(path.read_text(encoding="utf-8"))
         layers, width = config["num_hidden_layers"], config["hidden_size"]

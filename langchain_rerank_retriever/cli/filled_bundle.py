@@ -11,6 +11,7 @@ from langchain_rerank_retriever.bundled_reranker import entries_of
 from langchain_rerank_retriever.cross_encoder import CrossEncoderScorer
 from langchain_rerank_retriever.embeddings import PooledEmbeddings
 from langchain_rerank_retriever.errors import FormatError, InvalidArgumentError, ModelMismatchError
+from langchain_rerank_retriever.files import make_folder
 from langchain_rerank_retriever.retriever import RerankRetriever
 from langchain_rerank_retriever.store import FaissStore
 
@@ -95,7 +96,7 @@ def _check_same(folder: Path, option: str, name: str, got: str, expected: list[s
 def _new(folder: Path, parts: Parts, opened: ExitStack) -> tuple[FaissStore, PooledEmbeddings]:
     embeddings = opened.enter_context(PooledEmbeddings(parts.model))
     scorer = None if parts.reranker is None else opened.enter_context(CrossEncoderScorer(parts.reranker))
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     # Made where it is to be, so that the bundle is whole before the first document and after each of them.
     store = opened.enter_context(
         FaissStore(

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from langchain_rerank_retriever import bundle
-from langchain_rerank_retriever.bundle_folder import MANIFEST
+from langchain_rerank_retriever.bundle_folder import MANIFEST, is_part
 from langchain_rerank_retriever.bundled_reranker import entries_of
 from langchain_rerank_retriever.cli.bundled_store import open_store
 from langchain_rerank_retriever.cli.contents import Contents, size_of
@@ -142,5 +142,7 @@ def _part(part: dict[str, Any] | None) -> str:
 
 def _sizes(folder: Path, manifest: dict[str, Any]) -> str:
     entries = [entry for part in ("embeddings", "reranker") for entry in entries_of(manifest[part])]
-    sizes = {str(entry["folder"]): size_of(folder / str(entry["folder"])) for entry in entries}
+    # A forged name could lead to another's files.
+    names = [str(entry["folder"]) for entry in entries if is_part(folder, entry["folder"])]
+    sizes = {name: size_of(folder / name) for name in names}
     return "; ".join(f"{name}/ is {size}" for name, size in sizes.items() if size is not None)

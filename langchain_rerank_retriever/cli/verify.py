@@ -8,7 +8,7 @@ from langchain_core.cross_encoders import BaseCrossEncoder
 
 from langchain_rerank_retriever import bundle
 from langchain_rerank_retriever.bundle_folder import MANIFEST
-from langchain_rerank_retriever.cli.bundled_store import open_store
+from langchain_rerank_retriever.cli.bundled_store import NO_MODEL, open_store
 from langchain_rerank_retriever.cli.output import print_json, printable
 from langchain_rerank_retriever.errors import ModelLoadError, ModelMismatchError, StorageError
 from langchain_rerank_retriever.retriever import RerankRetriever
@@ -57,5 +57,5 @@ def _is_foreign(manifest: dict[str, Any], part: str) -> bool:
 class _NoReranker(BaseCrossEncoder):
     """Stands where nothing is scored."""
 
-    def score(self, text_pairs: Any) -> NoReturn:
-        raise NotImplementedError
+    def score(self, text_pairs: Any) -> NoReturn:  # noqa: ARG002
+        raise ModelLoadError(NO_MODEL)

@@ -12,6 +12,7 @@ from typing import Any
 from langchain_core.documents import Document
 
 from langchain_rerank_retriever.errors import DataError, StorageError
+from langchain_rerank_retriever.formats.reading import json_object
 
 Row = Mapping[str, Any]
 
@@ -61,7 +62,7 @@ class Slice:
             StorageError: A file cannot be read.
         """
         lines = [
-            _json_row(line, f"row {place} of shard {self.number}") for place, line in enumerate(self.held)
+            json_object(f"row {place} of shard {self.number}", line) for place, line in enumerate(self.held)
         ]
         return [*lines, *(row for part in self.parts for row in _rows_of(part))]
 
@@ -261,15 +262,5 @@ def _jsonl_rows(part: FilePart) -> Iterator[Row]:
             if position >= part.stop:
                 return
             if line.strip():
-                yield _json_row(line, f"{part.path}, byte {position}")
+                yield json_object(f"{part.path}, byte {position}", line)
             position += len(line)
-
-
-def _json_row(line: str | bytes, place: str) -> Row:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise DataError(f"{place}: not a line of JSON: {error}.") from error
-    if not isinstance(row, dict):
-        raise DataError(f"{place}: expected a JSON object, got a {type(row).__name__}.")
-    return row

@@ -52,13 +52,19 @@ def json_lines(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, Mapp
         DataError: If a line is no JSON object.
     """
     for place, line in text_lines(path):
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{place}: not a line of JSON: {error}.") from error
-        if not isinstance(row, dict):
-            raise DataError(
-                f"{place}: expected a JSON object with columns {', '.join(columns)}, got a {type(row).__name__}. "
-                "Write one object a line."
-            )
-        yield place, row
+        yield place, json_object(place, line, expected=f"a JSON object with columns {', '.join(columns)}")
+
+
+def json_object(place: str, line: str | bytes, *, expected: str = "a JSON object") -> dict[str, Any]:
+    """Read one line.
+
+    Raises:
+        DataError: If it is no JSON object; the message begins with its place.
+    """
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{place}: not a line of JSON: {error}. Write one object a line.") from error
+    if not isinstance(row, dict):
+        raise DataError(f"{place}: expected {expected}, got a {type(row).__name__}. Write one object a line.")
+    return row

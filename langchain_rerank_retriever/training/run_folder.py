@@ -25,7 +25,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from langchain_rerank_retriever.errors import InvalidArgumentError, StorageError
-from langchain_rerank_retriever.files import make_folder, move_into_place, scratch_folder, sync
+from langchain_rerank_retriever.files import make_folder, move_into_place, remove, scratch_folder, sync
 
 #: A disk that is full, over quota, over a limit of file size, broken or read-only; how safetensors and torch say it.
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
@@ -234,15 +234,8 @@ def _sweep(folder: Path) -> None:
 
 def _empty(folder: Path) -> None:
     # First of all what says that the rest is of use.
-    _remove(folder / IDENTITY)
+    remove(folder / IDENTITY)
     sync(folder)
     for entry in folder.iterdir():
         if entry.name != "run.lock":
-            _remove(entry)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+            remove(entry)

@@ -541,3 +541,17 @@ def test_a_process_of_its_own(bundle: Path) -> None:
     assert finished.returncode == 0
     assert json.loads(finished.stdout)["documents"][0]["id"] == "whale-river"
     assert finished.stderr == ""
+
+
+@pytest.mark.parametrize("way", ["name", "link"])
+def test_info_looks_at_no_file_outside(run: Run, bundle: Path, tmp_path: Path, way: str) -> None:
+    made, other = tmp_path / "made", tmp_path / "other"
+    (made / "bi_encoder").mkdir(parents=True)
+    other.mkdir()
+    config = {"model_type": "another", "num_hidden_layers": 7, "hidden_size": 8}
+    (other / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (made / "bi_encoder" / "config.json").symlink_to(other / "config.json")
+    manifest = unsealed(bundle)
+    manifest["embeddings"]["folder"] = {"name": "../other", "link": "bi_encoder"}[way]
+    (made / "bundle.json").write_text(json.dumps(manifest), encoding="utf-8")
+    assert "another of 7 layers" not in run("info", made).out

@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import secrets
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -47,6 +48,15 @@ def seed(request: pytest.FixtureRequest) -> Iterator[int]:
     yield number
     if not getattr(request.node, "failed_call", False) and request.session.testsfailed == failed:
         case.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def quick(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory where there is one: what is written or damaged on purpose need not reach a disk."""
+    memory = Path("/dev/shm")
+    usable = memory.is_dir() and os.access(memory, os.W_OK)
+    with tempfile.TemporaryDirectory(dir=memory if usable else tmp_path) as folder:
+        yield Path(folder)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,10 +1,8 @@
 """Damaged files (G5): an error of ours or the right answer, never a signal, never for long."""
 
-import os
 import random
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -28,15 +26,6 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """So few documents have a snapshot, and nothing is made in the background unless it is waited for."""
     monkeypatch.setattr(snapshots, "MIN_ROWS", 50)
     monkeypatch.setattr(upkeep, "QUIET", 60.0)
-
-
-@pytest.fixture
-def quick(tmp_path: Path) -> Iterator[Path]:
-    """A folder in memory where there is one: what is damaged on purpose need not reach a disk."""
-    memory = Path("/dev/shm")
-    usable = memory.is_dir() and os.access(memory, os.W_OK)
-    with tempfile.TemporaryDirectory(dir=memory if usable else tmp_path) as folder:
-        yield Path(folder)
 
 
 def told(kinds: Counter[str]) -> str:

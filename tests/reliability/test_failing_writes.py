@@ -7,9 +7,8 @@ import resource
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
@@ -40,15 +39,6 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """So few documents have a snapshot, and nothing is made in the background unless it is waited for."""
     monkeypatch.setattr(snapshots, "MIN_ROWS", 10)
     monkeypatch.setattr(upkeep, "QUIET", 60.0)
-
-
-@pytest.fixture
-def quick(tmp_path: Path) -> Iterator[Path]:
-    """A folder in memory where there is one, since every case writes some megabytes."""
-    memory = Path("/dev/shm")
-    usable = memory.is_dir() and os.access(memory, os.W_OK)
-    with tempfile.TemporaryDirectory(dir=memory if usable else tmp_path) as folder:
-        yield Path(folder)
 
 
 def script(root: Path, at: int, error: int, *, stays: bool) -> dict[str, Any]:

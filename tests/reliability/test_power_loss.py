@@ -1,11 +1,9 @@
 """G3: what our own files hold after a power loss, by what was synced until then."""
 
-import os
 import random
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -22,13 +20,6 @@ from .steps_scripts_bundle import BundleScript
 
 #: Losses before about this share of the steps.
 SHARE = 0.15
-
-
-@pytest.fixture
-def quick() -> Iterator[Path]:
-    """A folder in memory where there is one: what is synced is counted here, not waited for."""
-    with TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as folder:
-        yield Path(folder)
 
 
 def run_script(seed: int, *, prepared: bool = True) -> Script:

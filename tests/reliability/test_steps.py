@@ -1,8 +1,7 @@
 """G2: a process that dies before or after any step leaves the state before or after its call, and can go on."""
 
-import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,13 +11,6 @@ from .scale import SCALE, at_scale
 from .steps_kill import Point, kill_at, steps_of
 from .steps_scripts import FilesScript, Script, StoreScript
 from .steps_scripts_bundle import BundleScript
-
-
-@pytest.fixture
-def quick() -> Iterator[Path]:
-    """A folder in memory where there is one: what was written is there for a process that follows, synced or not."""
-    with TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as folder:
-        yield Path(folder)
 
 
 def store_script(seed: int) -> Script:

@@ -1,7 +1,6 @@
 """Rows of tables, one in memory at a time. A row that cannot be read comes as the error that says why."""
 
 import csv
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -11,7 +10,7 @@ from typing import Any, TextIO
 
 from langchain_rerank_retriever.cli.documents.sources import Source
 from langchain_rerank_retriever.errors import DataError
-from langchain_rerank_retriever.formats.reading import readable
+from langchain_rerank_retriever.formats.reading import json_object, readable
 
 Row = Mapping[str, Any]
 
@@ -80,15 +79,7 @@ def _json_lines(path: Path, lines: TextIO, encoding: str) -> Iterator[tuple[str,
 
 def _json_row(place: str, line: str, encoding: str) -> Row:
     check_encoding(place, line, encoding)
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{place}: not a line of JSON: {error}. Write one object a line.") from error
-    if not isinstance(row, dict):
-        raise DataError(
-            f"{place}: expected a JSON object, got a {type(row).__name__}. Write one object a line."
-        )
-    return row
+    return json_object(place, line)
 
 
 def _delimited(
