@@ -6,15 +6,19 @@ the user's or a full disk, told in one line, 130 interrupted, 141 the reader of 
 
 import sys
 
+INTERRUPTED = 130  # 128 + SIGINT
+
 
 def main() -> None:
     """Run the command line."""
     try:
         # Takes a part of a second, in which Ctrl-C is pressed, too.
         from langchain_rerank_retriever.cli.app import main as run
+
+        run()
     except KeyboardInterrupt:
-        sys.exit(130)
-    run()
+        sys.stderr.write("langchain-rerank: interrupted\n")
+        sys.exit(INTERRUPTED)
 
 
 __all__ = ["main"]

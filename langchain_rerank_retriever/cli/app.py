@@ -18,7 +18,6 @@ from langchain_rerank_retriever.errors import RerankError
 
 USER_MISTAKE = 2
 BROKEN_PIPE = 141  # 128 + SIGPIPE, what a shell reports for a program that a closed pipe ended
-INTERRUPTED = 130  # 128 + SIGINT
 
 #: How a disk says that it takes no more.
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -189,9 +188,6 @@ def main() -> None:
         _give_up_output()
         typer.echo(f"langchain-rerank: The output cannot be written: {error}.", err=True)
         sys.exit(USER_MISTAKE)
-    except KeyboardInterrupt:
-        typer.echo("langchain-rerank: interrupted", err=True)
-        sys.exit(INTERRUPTED)
 
 
 def _give_up_output() -> None:
