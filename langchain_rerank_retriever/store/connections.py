@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from langchain_rerank_retriever.errors import ClosedError, FormatError, ReadOnlyError, StorageError
 
-from . import forking
+from . import beside_sqlite, forking
 
 #: Seconds that a writer waits for the writers of other processes.
 BUSY_SECONDS = 30.0
@@ -95,8 +95,15 @@ def connect(file: Path | None, *, read_only: bool = False, create: bool = False)
             # A log cannot be made beside the file, and there is none to read.
             target += "&immutable=1"
     connection = sqlite3.connect(
-        target, uri=file is not None, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        target,
+        uri=file is not None,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+        factory=beside_sqlite.Connection,
     )
+    if file is not None:
+        connection.opened(file)
     # FULL: a commit is on the disk before it is reported. The next two refuse what only damaged files hold.
     connection.executescript(
         f"PRAGMA synchronous=FULL; PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON; "

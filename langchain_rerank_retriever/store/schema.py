@@ -8,7 +8,7 @@ from pathlib import Path
 from langchain_rerank_retriever import files
 from langchain_rerank_retriever.errors import FormatError, InvalidArgumentError, RerankError, StorageError
 
-from . import guard
+from . import beside_sqlite, guard
 from .connections import BUSY_SECONDS, SQLITE_ERRORS, Connections, connect, storage_error
 from .forking import at_work
 from .lexical import terms
@@ -76,7 +76,7 @@ def is_store(folder: Path) -> bool:
 
 def _check_header(file: Path) -> None:
     """Judge a file by its first bytes, without SQLite, which could write to it."""
-    with file.open("rb") as stream:
+    with beside_sqlite.reading(file) as stream:
         header = stream.read(100)
     if not header:
         raise FormatError(
