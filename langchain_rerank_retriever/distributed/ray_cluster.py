@@ -17,7 +17,7 @@ from langchain_rerank_retriever.distributed.job import Job, do_slice
 from langchain_rerank_retriever.distributed.shard_file import Header
 from langchain_rerank_retriever.distributed.shards import ShardFolder
 from langchain_rerank_retriever.distributed.slices import FilePart, Slice, staged
-from langchain_rerank_retriever.errors import InvalidArgumentError, MissingExtraError, ShardError
+from langchain_rerank_retriever.errors import InvalidArgumentError, ShardError, brought_by
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -69,11 +69,9 @@ class RayCluster:
             MissingExtraError: Ray is not installed.
             ShardError: A shard could not be done; names it.
         """
-        try:
+        with brought_by("ray", "ray"):
             import ray
             import ray.data
-        except ImportError as error:
-            raise MissingExtraError("ray", "ray") from error
         for name in (_STAGED, _TRIES):
             (folder.work / name).mkdir()
         tasks = [json.dumps(asdict(staged(one, folder.work / _STAGED))) for one in pending]

@@ -304,7 +304,7 @@ def test_without_the_extra(
     monkeypatch.setitem(sys.modules, "langchain_text_splitters", None)
     bundle = tmp_path / "bundle"
     line = one_line(run("index", docs, "--into", bundle, "--model", bi_encoder))
-    assert line.endswith("Install it with: pip install 'langchain-rerank-retriever[files]'")
+    assert line.endswith('Install it with: pip install "langchain-rerank-retriever[files]"')
     assert not bundle.exists()
     assert run("index", docs, "--into", bundle, "--model", bi_encoder, "--no-chunks").code == 0
     (tmp_path / "faq.csv").write_text(FAQ)

@@ -105,7 +105,7 @@ assert "matplotlib" in sys.modules and "matplotlib.pyplot" not in sys.modules
 def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "langchain_rerank_retriever.evaluation.plots.picture", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'langchain-rerank-retriever\[plots\]'"):
+    with pytest.raises(MissingExtraError, match=r'pip install "langchain-rerank-retriever\[plots\]"'):
         plot_similarities([1.0], [0.0])
 
 

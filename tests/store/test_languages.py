@@ -4,6 +4,7 @@ import builtins
 import sqlite3
 import sys
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,7 @@ def test_a_missing_extra_is_named_when_a_store_is_opened(
     FaissStore(FastEmbeddings(4), path=tmp_path / "old", lexical=language).close()
 
     def version(name: str) -> str:
-        raise languages.PackageNotFoundError(name)
+        raise PackageNotFoundError(name)
 
     monkeypatch.setitem(sys.modules, "Stemmer", None)
     monkeypatch.setattr(languages, "version", version)
@@ -147,7 +148,7 @@ def test_a_missing_extra_is_named_when_a_store_is_opened(
         cached.cache_clear()
         monkeypatch.setattr(languages, cached.__name__, cached.__wrapped__)
     for folder in ("old", "new"):
-        with pytest.raises(MissingExtraError, match=rf"pip install 'langchain-rerank-retriever\[{extra}\]'"):
+        with pytest.raises(MissingExtraError, match=rf'pip install "langchain-rerank-retriever\[{extra}\]"'):
             FaissStore(FastEmbeddings(4), path=tmp_path / folder, lexical=language)
 
 

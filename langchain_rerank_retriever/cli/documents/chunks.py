@@ -8,7 +8,7 @@ from langchain_core.documents import Document
 from langchain_rerank_retriever.cli.documents.records import CHUNK, PARENT, Record
 from langchain_rerank_retriever.cli.documents.sources import MARKDOWN
 from langchain_rerank_retriever.embeddings import PooledEmbeddings
-from langchain_rerank_retriever.errors import InvalidArgumentError, MissingExtraError
+from langchain_rerank_retriever.errors import InvalidArgumentError, brought_by
 from langchain_rerank_retriever.runtime.reading.rows import call_tokenizer
 
 #: Tokens of a chunk where the model reads as many: some paragraphs, about one thing.
@@ -90,10 +90,8 @@ def check_installed() -> None:
     Raises:
         MissingExtraError: Naming the command that installs it.
     """
-    try:
+    with brought_by("files", "langchain-text-splitters"):
         import langchain_text_splitters  # noqa: F401 - whether it is there
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("langchain-text-splitters", "files") from error
 
 
 def documents_of(record: Record, splitter: Cutting | None) -> Iterator[Document]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from langchain_rerank_retriever.errors import MissingExtraError
+from langchain_rerank_retriever.errors import brought_by
 from langchain_rerank_retriever.evaluation.plots.labels import families, label
 
 if TYPE_CHECKING:
@@ -50,10 +50,8 @@ def new_figure(theme: Theme, *, height: float, width: float = WIDTH) -> "Figure"
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    try:
+    with brought_by("plots", "matplotlib"):
         from langchain_rerank_retriever.evaluation.plots.picture import Picture
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", "plots") from error
     return Picture(figsize=(width, height), layout="constrained", facecolor=theme.paper)
 
 

@@ -2,10 +2,10 @@
 
 import threading
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from typing import Any
 
-from langchain_rerank_retriever.errors import InvalidArgumentError, MissingExtraError
+from langchain_rerank_retriever.errors import InvalidArgumentError, brought_by
 
 from .analysis import DEFAULT, OLD, Analyzer, segmented, stemmed
 
@@ -37,10 +37,8 @@ def analyzer_of(lexical: Lexical, rules: str | None = None) -> Analyzer:
 
 @cache
 def _stemmed(language: str) -> Analyzer:
-    try:
+    with brought_by("stemming", "PyStemmer"):
         import Stemmer
-    except ImportError as error:
-        raise MissingExtraError("PyStemmer", "stemming") from error
     known = Stemmer.algorithms()
     if language not in known:
         raise InvalidArgumentError(
@@ -59,10 +57,8 @@ def _stemmed(language: str) -> Analyzer:
 
 @cache
 def _korean() -> Analyzer:
-    try:
+    with brought_by("korean", "kiwipiepy"):
         versions = [f"{name} {version(name)}" for name in ("kiwipiepy", "kiwipiepy_model")]
-    except PackageNotFoundError as error:
-        raise MissingExtraError("kiwipiepy", "korean") from error
     return segmented(", ".join((KOREAN, *versions)), _morphemes)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from langchain_rerank_retriever.errors import InvalidArgumentError, MissingExtraError
+from langchain_rerank_retriever.errors import InvalidArgumentError, brought_by
 from langchain_rerank_retriever.training.fit.recipe import Recipe
 
 #: The best learning rate of adapters is about ten times that of all weights, whatever the rank (Schulman et al. 2025,
@@ -31,10 +31,8 @@ def low_rank(model: Any, rank: int | None, *, seed: int) -> Iterator[None]:
     if rank is None:
         yield
         return
-    try:
+    with brought_by("peft", "peft"):
         from peft import LoraConfig, get_peft_model
-    except ImportError as error:
-        raise MissingExtraError("peft", "peft") from error
     import torch
 
     language_model = model.transformers_model
