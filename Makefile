@@ -61,9 +61,9 @@ check: install ## what can be found without running the code: lint, format, type
 bench: install ## what this machine does in how much time, or a bundle: ARGS=my-bundle
 	$(BIN)/langchain-rerank bench $(ARGS)
 
-docs: ## where the documentation is
-	@echo "There is no built documentation yet. Read README.md, or the docstrings:"
-	@echo "  $(BIN)/python -m pydoc langchain_rerank_retriever.evaluation"
+docs: install ## build the documentation into build/docs; fails where a link or a name in it leads nowhere
+	$(BIN)/python docs/generate.py commands
+	$(BIN)/python docs/generate.py html build/docs
 
 clean: ## remove caches and build products; .venv stays
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .reliability

@@ -114,7 +114,21 @@ class AssembledRetriever(BaseRetriever):
         threads: int | None = None,
         **fields: Any,
     ) -> Self:
-        """Index texts in a new `FaissStore` and make a retriever over it; see `from_documents`."""
+        """Index texts in a new `FaissStore` and make a retriever over it, as `from_documents` does.
+
+        Args:
+            texts: What to search.
+            metadatas: One for each text.
+            ids: One for each text; None has them made.
+            embeddings: The bi-encoder.
+            reranker: See the class.
+            path: Folder to keep the store in; None keeps it in memory.
+            index: How the store searches, see `FaissStore`.
+            lexical: Whether there is a lexical index, or its language, see `FaissStore`.
+            memory_map: Whether the store leaves its vectors in a file, see `FaissStore`.
+            threads: CPU threads that build the store's index, see `FaissStore`.
+            **fields: Any other field of the class.
+        """
         retriever = cls(recall=InMemoryVectorStore(embeddings), reranker=reranker, **fields)
         how = {"path": path, "index": index, "lexical": lexical, "memory_map": memory_map, "threads": threads}
         store = FaissStore.from_texts(list(texts), embeddings, metadatas, ids=ids, **how)

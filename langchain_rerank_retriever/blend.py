@@ -1,5 +1,28 @@
 """Stage scores to one relevance: fitted weights over scaled scores, then a calibrated probability.
 
+A cross-encoder alone is not the best order: weighed with the bi-encoder's similarity and BM25, it usually gives a
+better one, and where it is bad it may get the weight 0. `tune` fits the weights on queries that the models were not
+trained on, together with a logistic that maps the blended score to a probability; only then does a `score_threshold`
+mean the same for every query. A retriever without a blend orders by its re-ranker.
+
+A `Blend` holds a `BlendVariant` for each set of scores that may be there, and the richest that can be used is. One
+may be written by hand, for instance to weigh the stages alike:
+
+```python
+from langchain_rerank_retriever import RerankRetriever
+from langchain_rerank_retriever.blend import Blend, BlendVariant
+
+alike = BlendVariant({"rerank": 1.0, "dense": 1.0, "lexical": 1.0}, slope=1.0, intercept=0.0)
+retriever = RerankRetriever.from_documents(
+    documents, embeddings=any_embeddings, reranker=any_cross_encoder, blend=Blend((alike,))
+)
+print(retriever.invoke("gift cards")[0].metadata["relevance_kind"])  # probability
+```
+
+Such a probability is one in name only: the slope and intercept are fitted to nothing.
+`langchain_rerank_retriever.training` fits them, and `langchain_rerank_retriever.evaluation` has `reliability`, which
+shows how true they are.
+
 Only the fitted form lives here; how it is fitted is the training room's business.
 """
 
@@ -21,6 +44,8 @@ from langchain_rerank_retriever.recall.fusion import (
     standardise,
     weighted_sum,
 )
+
+__all__ = ["Blend", "BlendVariant"]
 
 #: `recall` is the score of fitted hybrid recall: the weighted sum of dense and lexical scores, each standardised over
 #: everything that was recalled, of which the candidates are the best. With all weight on it, the order is recall's own.

@@ -6,8 +6,28 @@
     store/           the FaissStore
 
 Parts are written under names that are free, then `bundle.json` is replaced, then parts that nothing names any more
-are removed. So a folder opens as the old bundle until the moment it opens as the new one. All names are relative:
-a bundle may be moved. Nothing in it is executable and nothing is unpickled.
+are removed. So a folder opens as the old bundle until the moment it opens as the new one. All names are relative: a
+bundle may be moved. Nothing in it is executable and nothing is unpickled.
+
+`tune` and `langchain-rerank index` write bundles, and so does `RerankRetriever.save_local`;
+`RerankRetriever.load_local` opens them, without a network, and `langchain-rerank info`, `verify` and `repair` look
+after them. An opened bundle is live: what `RerankRetriever.add_documents` adds is on the disk when it returns.
+
+```python
+from langchain_rerank_retriever import RerankRetriever
+
+made = RerankRetriever.from_documents(documents, embeddings=any_embeddings, k=2)
+made.save_local("my-bundle")
+
+opened = RerankRetriever.load_local("my-bundle", embeddings=any_embeddings)
+print(opened.k, len(opened.recall))  # 2 3
+```
+
+A part that is not ours, such as hosted embeddings or a server's vector store, is recorded by its kind and must be
+passed in again, as `embeddings` here. A `PooledEmbeddings` and a `CrossEncoderScorer` lie in the bundle and need not.
+
+This module returns parts and never builds a retriever, so it has no public names:
+`langchain_rerank_retriever.retriever` has. What is in the store's folder: `langchain_rerank_retriever.store`.
 """
 
 import json
@@ -37,6 +57,9 @@ from langchain_rerank_retriever.embeddings import PooledEmbeddings
 from langchain_rerank_retriever.errors import FormatError, InvalidArgumentError, StorageError
 from langchain_rerank_retriever.files import make_folder
 from langchain_rerank_retriever.store import FaissStore
+
+#: A bundle is saved and opened by its retriever.
+__all__: list[str] = []
 
 #: A bundle whose re-ranker is no cross-encoder alone has a format of its own: earlier versions cannot open it.
 BUNDLE_FORMAT, CASCADE_FORMAT = 1, 2

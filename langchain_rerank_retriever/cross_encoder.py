@@ -1,4 +1,26 @@
-"""A cross-encoder: one logit for a query and a passage that it reads together."""
+"""A cross-encoder: one logit for a query and a passage that it reads together.
+
+A bi-encoder sees query and passage apart; a cross-encoder reads them as one text, so that it can tell an answer from
+a text on the same topic. That costs a pass of the model for every pair, so it scores the candidates of a query, never
+a corpus.
+
+```python
+from langchain_rerank_retriever import CrossEncoderScorer
+
+scorer = CrossEncoderScorer("cross-encoder/ms-marco-MiniLM-L6-v2")
+scores = scorer.score([("how long does delivery take?", one.page_content) for one in documents])
+print(len(scores), isinstance(scores[0], float))  # 3 True
+```
+
+`CrossEncoderScorer` is a LangChain `BaseCrossEncoder`. Give it to a `RerankRetriever`, which also tells which pairs
+were too long and keeps the time limit, or to a `CrossEncoderReranker` (`langchain_rerank_retriever.reranker`). Scores
+are logits: their order counts, they differ in scale from model to model, and only a fitted blend makes probabilities
+of them (`langchain_rerank_retriever.blend`).
+
+A passage longer than the model reads is cut, or with `long_documents="max"` read in windows of which the best counts.
+How it runs (`backend`, `precision`, `batch_size`, `threads`): `langchain_rerank_retriever.runtime`. `tune` trains one
+on your data, out of the bi-encoder if you have none: `langchain_rerank_retriever.training`.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +48,8 @@ from langchain_rerank_retriever.runtime.serving.answer import Answer
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
+
+__all__ = ["CrossEncoderScorer"]
 
 #: The candidates of one query go ahead of bulk scoring; more pairs than this are bulk scoring.
 URGENT_PAIRS = 128

@@ -1,4 +1,31 @@
-"""A pooling layer on a language model: a bi-encoder as LangChain embeddings."""
+"""A pooling layer on a language model: a bi-encoder as LangChain embeddings.
+
+A language model gives a vector for each token. A pooling layer makes one vector of them, and so an embedding of the
+text; two texts are compared by the cosine of theirs. `PooledEmbeddings` loads a sentence-transformers model as it is,
+or puts a pooling layer on any language model:
+
+* `pooling="mean"`, the mean over the tokens, is the usual one and what a plain language model gets;
+* `"cls"` takes the first token, as models trained so expect;
+* `"max"`, `"mean_sqrt_len_tokens"`, `"weightedmean"`, `"lasttoken"` (for decoders); a tuple concatenates several.
+
+```python
+from langchain_rerank_retriever import PooledEmbeddings
+
+embeddings = PooledEmbeddings("klue/roberta-base", pooling=("cls", "mean"))
+vectors = embeddings.encode(["a text", "another text"])
+print(vectors.shape == (2, embeddings.dimension), vectors.dtype)  # True float32
+```
+
+A plain language model with a pooling layer is *not* yet a good embedding: `tune` makes one of it, first on scored
+sentence pairs, then on queries (`langchain_rerank_retriever.training`). Some models want a prompt before queries and
+another before documents: `query_prompt` and `document_prompt`, or what the model's own files say.
+
+It stands wherever LangChain's embeddings do: `embed_documents`, `embed_query`, and their async twins. `encode` gives
+numpy and is faster. A model is one object with one thread that serves all callers: share it, and close it, or use it
+in a `with` block. How it runs (`backend`, `precision`, `batch_size`, `threads`):
+`langchain_rerank_retriever.runtime`. `PooledEmbeddings.save` writes a folder that
+`sentence_transformers.SentenceTransformer` loads, too.
+"""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -34,6 +61,8 @@ from langchain_rerank_retriever.runtime.serving.request import Progress
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+
+__all__ = ["PooledEmbeddings"]
 
 #: Up to so many queries at once go ahead of bulk work; more of them are bulk work.
 URGENT_QUERIES = 32

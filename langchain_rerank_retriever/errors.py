@@ -19,16 +19,55 @@
     ├── OverloadedError        (RuntimeError)  more waits for a model than it keeps
     └── ClosedError            (RuntimeError)  used after close()
 
-To catch whatever goes wrong in a call of ours::
+Every message says what was expected, what was got, and what helps. Catch `RerankError` for whatever goes wrong in a
+call of ours, or the built-in class beside the name in the tree:
 
-    try:
-        documents = retriever.invoke(question)
-    except RerankError as error:
-        ...
+```python
+from langchain_rerank_retriever import RerankRetriever
+from langchain_rerank_retriever.errors import FilterError, RerankError
+
+retriever = RerankRetriever.from_documents(documents, embeddings=any_embeddings)
+try:
+    retriever.invoke("gift cards", filter={"year": {"$above": 2024}})
+except RerankError as error:
+    print(type(error) is FilterError, isinstance(error, ValueError))  # True True
+```
+
+The names by who meets them:
+
+* whoever calls: `InvalidArgumentError`, `FilterError`, `InvalidDocumentError`, `ClosedError`, `OverloadedError`;
+* whoever sets up: `ModelLoadError`, `ModelMismatchError`, `MissingExtraError`, and of folders `StorageError`,
+  `FormatError`, `ReadOnlyError` (`langchain_rerank_retriever.store`, `langchain_rerank_retriever.bundle`);
+* whoever tunes or measures: `DataError`, `RetrieverError`, `LaunchError`, `ShardError`
+  (`langchain_rerank_retriever.training`, `langchain_rerank_retriever.evaluation`);
+* whoever brings parts of their own: `RecallError`, `ScoringError` (`langchain_rerank_retriever.recall`).
+
+The command line tells each in one line and exits with 2 (`langchain_rerank_retriever.cli`).
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+__all__ = [
+    "ClosedError",
+    "DataError",
+    "FilterError",
+    "FormatError",
+    "InvalidArgumentError",
+    "InvalidDocumentError",
+    "LaunchError",
+    "MissingExtraError",
+    "ModelLoadError",
+    "ModelMismatchError",
+    "OverloadedError",
+    "ReadOnlyError",
+    "RecallError",
+    "RerankError",
+    "RetrieverError",
+    "ScoringError",
+    "ShardError",
+    "StorageError",
+]
 
 
 class RerankError(Exception):

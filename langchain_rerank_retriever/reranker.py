@@ -1,4 +1,20 @@
-"""A cross-encoder as a LangChain document compressor."""
+"""A cross-encoder as a LangChain document compressor.
+
+`CrossEncoderReranker` has the name and the fields of LangChain's class, and takes its place in a
+`ContextualCompressionRetriever`; unlike that one it keeps ids and scores, and returns copies.
+
+```python
+from langchain_rerank_retriever import CrossEncoderReranker
+
+reranker = CrossEncoderReranker(model=any_cross_encoder, top_n=2)
+best = reranker.compress_documents(documents, "gift cards")
+print([one.id for one in best])  # ['returns', 'payment']
+```
+
+In a `RerankRetriever` a cross-encoder needs no compressor around it. One is of use as a stage of a cascade, where it
+says how many documents it leaves: `reranker=[CrossEncoderReranker(model=small, top_n=30), large]`; see
+`langchain_rerank_retriever.retriever`. The model itself: `langchain_rerank_retriever.cross_encoder`.
+"""
 
 import copy
 from collections.abc import Iterable, Sequence
@@ -13,6 +29,8 @@ from pydantic import ConfigDict, Field
 
 from langchain_rerank_retriever.errors import ScoringError
 from langchain_rerank_retriever.protocols import FloatArray
+
+__all__ = ["CrossEncoderReranker"]
 
 
 class CrossEncoderReranker(BaseDocumentCompressor):
@@ -58,7 +76,7 @@ class CrossEncoderReranker(BaseDocumentCompressor):
     async def acompress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> list[Document]:
-        """Do the same without blocking the event loop: by the model's ``ascore``, else in a thread."""
+        """Do as `compress_documents` without blocking the event loop: by the model's ``ascore``, else in a thread."""
         del callbacks
         if not documents:
             return []

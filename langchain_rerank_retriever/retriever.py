@@ -1,4 +1,45 @@
-"""The retriever: recall, re-rank, blend, return."""
+"""The retriever: recall, re-rank, blend, return.
+
+`RerankRetriever` is a LangChain retriever, and stands wherever one does: in chains, as an agent's tool, behind
+`batch` and `ainvoke`. What a query goes through:
+
+1. **Recall** gives `fetch_k` candidates from a store: `recall_mode="dense"` by the bi-encoder's vectors, `"lexical"`
+   by BM25, `"hybrid"` by both. A `filter` is applied before the search.
+2. **Re-ranking**: the cross-encoder gives each candidate a score. A list of re-rankers is a cascade, `timeout` bounds
+   the time, `early_stop` leaves out what cannot be returned any more.
+3. **Blend**: where `tune` has fitted one, the scores of all stages become one probability, by which the candidates
+   are ordered; else they are ordered by the re-ranker, or without one by recall.
+4. **Return**: the best `k`, of at least `score_threshold`; one for each parent with `collapse`, unlike each other
+   with `lambda_mult`.
+
+More candidates (`fetch_k`) find more and take longer: the time of a query is nearly all the cross-encoder's, and
+grows with their number. `k` only says how many of them are returned.
+
+```python
+from langchain_rerank_retriever import RerankRetriever
+
+retriever = RerankRetriever.from_documents(documents, embeddings=any_embeddings, reranker=any_cross_encoder)
+found = retriever.invoke("gift cards", k=1, fetch_k=50, recall_mode="hybrid", filter={"topic": "money"})
+print(found[0].id, found[0].metadata["relevance_kind"])  # returns rerank_score
+```
+
+Every setting can be given for a single call, as here. `RerankRetriever.explain` takes the same arguments and tells
+what became of every candidate: its scores and ranks, whether it was returned and why not, and the seconds of each
+stage.
+
+```python
+explanation = retriever.explain("gift cards", k=1)
+for candidate in explanation.candidates:
+    print(candidate.rank, candidate.document.id, candidate.outcome)  # 1 returns returned
+print(sorted(explanation.seconds))  # ['blend', 'recall', 'rerank', 'total']
+```
+
+Tracers (LangSmith, any callback handler) see recall and re-ranking as child runs with their inputs and scores.
+
+Where the parts come from: `langchain_rerank_retriever.recall`, `langchain_rerank_retriever.store`,
+`langchain_rerank_retriever.cross_encoder`, `langchain_rerank_retriever.blend`. How a tuned one is made:
+`langchain_rerank_retriever.training`. How it is kept: `langchain_rerank_retriever.bundle`.
+"""
 
 import warnings
 from collections.abc import Mapping
@@ -22,28 +63,23 @@ from langchain_rerank_retriever.errors import InvalidArgumentError
 from langchain_rerank_retriever.protocols import Explanation
 from langchain_rerank_retriever.recall import source_of
 
+__all__ = ["RerankRetriever"]
+
 
 class RerankRetriever(AssembledRetriever):
     """Recall candidates, re-rank them with a cross-encoder, return the best with their scores.
 
-    Setup::
+    ```python
+    from langchain_rerank_retriever import CrossEncoderScorer, PooledEmbeddings, RerankRetriever
 
-        pip install langchain-rerank-retriever
-
-    Instantiate::
-
-        from langchain_rerank_retriever import CrossEncoderScorer, PooledEmbeddings, RerankRetriever
-
-        retriever = RerankRetriever.from_documents(
-            documents,
-            embeddings=PooledEmbeddings("sentence-transformers/all-MiniLM-L6-v2"),
-            reranker=CrossEncoderScorer("cross-encoder/ms-marco-MiniLM-L6-v2"),
-        )
-
-    Use::
-
-        for document in retriever.invoke("how do I ...?", k=3):
-            document.page_content, document.metadata["relevance_score"]
+    retriever = RerankRetriever.from_documents(
+        documents,
+        embeddings=PooledEmbeddings("sentence-transformers/all-MiniLM-L6-v2"),
+        reranker=CrossEncoderScorer("cross-encoder/ms-marco-MiniLM-L6-v2"),
+    )
+    for document in retriever.invoke("how do I ...?", k=1):
+        print(document.metadata["relevance_kind"])  # rerank_score
+    ```
 
     Args:
         recall: A `FaissStore`, any `VectorStore`, any `BaseRetriever`, or a list of those, fused by
@@ -68,15 +104,15 @@ class RerankRetriever(AssembledRetriever):
             the source of chunks: of the candidates of one value only the best is returned, after re-ranking, so that
             `k` counts parents. A document without the key stands for itself. `fetch_k` bounds what there is to choose
             from: raise it where too few parents come back.
+        early_stop: Score candidates in parts, and leave the rest unscored once, by the fitted blend, it is too far
+            behind to be returned. Needs a blend for which `tune` has fitted that; its report says how many pairs that
+            saves and how often an answer differs. All are scored where more than 10 documents are asked for, or more
+            candidates than it was fitted for, or with `lambda_mult`. Not for a list of re-rankers.
         lambda_mult: Return documents that are relevant and unlike each other, by maximal marginal relevance after
             re-ranking: from 0, as unlike as can be, to 1, by relevance alone; None is by relevance alone without
             comparing. Relevance is the probability of a fitted blend or the cosine of recall; any other score is
             brought to 0 to 1 over the candidates. Needs the candidates' vectors: a `FaissStore` has them, those of
             other vector stores are embedded anew at every query.
-        early_stop: Score candidates in parts, and leave the rest unscored once, by the fitted blend, it is too far
-            behind to be returned. Needs a blend for which `tune` has fitted that; its report says how many pairs that
-            saves and how often an answer differs. All are scored where more than 10 documents are asked for, or more
-            candidates than it was fitted for, or with `lambda_mult`. Not for a list of re-rankers.
 
     Every returned document is a copy. Its metadata carry `relevance_score` (what it was ordered by) and
     `relevance_kind` (`"probability"`, `"rerank_score"` or `"recall_score"`), `recall_rank` (1-based), and

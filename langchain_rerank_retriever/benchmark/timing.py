@@ -18,7 +18,14 @@ TICK_SECONDS = 0.001
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Repeated measurements: the middle one and the quartiles around it, interpolated as numpy does it."""
+    """Repeated measurements: the middle one and the quartiles around it, interpolated as numpy does it.
+
+    Attributes:
+        median: Half of the values are below.
+        low: A quarter of the values are below.
+        high: Three quarters of the values are below.
+        count: How many values there are.
+    """
 
     median: float
     low: float

@@ -1,14 +1,33 @@
 """The same work for corpora beyond one machine's memory, or beyond one machine.
 
-A job cuts its source into slices and makes one shard of each: a Parquet file that appears whole or not at all. Whatever
-is killed, the same call goes on where it was. In one process shards are made one after the other; with
-``cluster=RayCluster(...)`` (extra `ray`) by the workers of Ray, on this machine or on a cluster.
+A job cuts its source into slices and makes one shard of each: a Parquet file that appears whole or not at all.
+Whatever is killed, the same call goes on where it was. In one process shards are made one after the other; with
+`cluster=RayCluster(...)` (extra `ray`) by the workers of Ray, on this machine or on a cluster.
 
-* `encode_corpus` embeds a corpus; `load_shards` puts the result into a vector store.
-* `mine_negatives` draws training lists for `tune`.
-* `rerank_candidates` scores what was recalled for many queries.
+```python
+from langchain_rerank_retriever import FaissStore
+from langchain_rerank_retriever.distributed import encode_corpus, load_shards
+
+made = encode_corpus(documents, any_embeddings, "shards", rows_per_shard=2)
+print(made.shards, made.rows)  # 2 3
+again = encode_corpus(documents, any_embeddings, "shards", rows_per_shard=2)
+print(again.written)  # 0
+with FaissStore(any_embeddings, path="my-store") as store:
+    print(load_shards("shards", store))  # LoadResult(documents=3, added=3)
+```
+
+The names by purpose:
+
+* a corpus: `encode_corpus` embeds it; `load_shards` puts the result into a vector store and gives a `LoadResult`;
+  `encoded_shards` reads it, an `EncodedShard` at a time;
+* training: `mine_negatives` draws lists for `tune`;
+* scoring: `rerank_candidates` has a cross-encoder score what was recalled for many queries;
+* each job gives a `ShardsResult`; a `RayCluster` says where its workers run.
 
 The names load on first use: only `mine_negatives` needs torch before a model is given.
+
+One process and one machine do for a million passages or so: `langchain_rerank_retriever.store`,
+`langchain_rerank_retriever.training`.
 """
 
 from importlib import import_module

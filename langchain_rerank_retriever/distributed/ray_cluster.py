@@ -63,7 +63,12 @@ class RayCluster:
             )
 
     def run(self, job: Job, folder: ShardFolder, pending: Iterable[Slice]) -> Iterator[Header]:
-        """See `job.Runner`.
+        """Have the workers make shards; called by the jobs, such as `encode_corpus`.
+
+        Args:
+            job: What is made of each slice.
+            folder: Where the shards go.
+            pending: The slices that have no shard yet.
 
         Raises:
             MissingExtraError: Ray is not installed.

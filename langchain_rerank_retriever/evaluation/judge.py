@@ -128,7 +128,19 @@ def judge(
     name: str = "rankings",
     seconds: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Evaluation:
-    """Judge rankings once; for many of the same queries make one `Judge`, which says what all this means."""
+    """Judge rankings once; for many of the same queries make one `Judge`, which says what the measures mean.
+
+    Args:
+        rankings: Document ids, best first, for every judged query; an empty sequence is a query that got nothing.
+        qrels: `{query id: {document id: relevance}}`.
+        measures: In the notation of ir-measures.
+        name: What the system is called.
+        seconds: Wall time by stage and query, `{stage: {query id: seconds}}`.
+
+    Raises:
+        DataError: If the judgements cannot be used, or a judged query has no ranking.
+        InvalidArgumentError: If a measure is unknown or cannot be computed.
+    """
     return Judge(qrels, measures)(rankings, name=name, seconds=seconds)
 
 

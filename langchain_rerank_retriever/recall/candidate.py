@@ -41,11 +41,11 @@ class RecallRequest:
         fetch_k: How many candidates at most.
         mode: Which of the source's orders; None is the source's only or usual one.
         filter: Passed to the store as it is; None is no filter.
-        search_kwargs: For foreign stores: further arguments of their search methods, such as Milvus's `expr`; None is
-            none.
         stage_scores: The scores that every candidate must carry where the source can give them, whatever it is
             ordered by.
         fusion: Weights of the standardised dense and lexical scores for hybrid recall; None fuses by rank.
+        search_kwargs: For foreign stores: further arguments of their search methods, such as Milvus's `expr`; None is
+            none.
     """
 
     query: str
@@ -94,7 +94,16 @@ class RecallSource(Protocol):
     def scores_of(
         self, query: str, ids: Iterable[str], wanted: frozenset[StageScore]
     ) -> dict[StageScore, dict[str, float]]:
-        """Score given documents for a query: by stage, by id; what the source does not know is left out."""
+        """Score given documents for a query.
+
+        Args:
+            query: The query text.
+            ids: Of the documents.
+            wanted: The stages whose scores are asked for.
+
+        Returns:
+            By stage, by id; what the source does not know is left out.
+        """
         ...
 
 

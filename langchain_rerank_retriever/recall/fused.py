@@ -110,7 +110,13 @@ class ManyQueriesRecall:
 
 
 def with_queries(source: RecallSource, query: str, extra: Iterable[str]) -> RecallSource:
-    """Make a source that recalls with further queries, too; the source itself where there are no others."""
+    """Make a source that recalls with further queries, too; the source itself where there are no others.
+
+    Args:
+        source: What is asked.
+        query: The query itself, which stage scores are for.
+        extra: The further wordings; what repeats is asked once.
+    """
     others = tuple(dict.fromkeys(other for other in extra if other != query))
     return ManyQueriesRecall(source, others) if others else source
 

@@ -135,6 +135,18 @@ class FaissStore(WritableStore):
 
         Changes go to that folder. Neither pickle nor a file format of FAISS is read, so a foreign folder can at
         worst hold wrong data.
+
+        Args:
+            folder: What a store was made in, or `save_local` wrote.
+            embeddings: The model that filled it.
+            read_only: Refuse changes.
+            check_model: False leaves the comparison with the stored probes to the first embedding.
+            memory_map: Whether the vectors stay in a file, see the class.
+            threads: How many threads build a graph, see the class.
+
+        Raises:
+            StorageError: There is no store, or it cannot be read.
+            ModelMismatchError: The store's vectors were made by another model.
         """
         if not schema.is_store(Path(folder)):
             raise StorageError(

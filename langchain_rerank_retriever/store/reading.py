@@ -95,7 +95,7 @@ class ReadableStore(VectorStore):
         k: int = 4,
         filter: Filter | None = None,  # noqa: A002 - LangChain's name
     ) -> Scored:
-        """As lexical_search, with BM25 scores above 0, higher is better."""
+        """As `lexical_search`, with BM25 scores above 0, higher is better."""
         text, count, condition = checked_query(query), checked_count(k, "k"), compile_filter(filter)
         with self._engine.snapshot() as snapshot:
             hits = self._lexicon(snapshot).search(text, count, condition)
@@ -103,7 +103,7 @@ class ReadableStore(VectorStore):
         return [(stored.document(), score) for stored, (_, score) in zip(found, hits)]
 
     def lexical_scores(self, query: str, ids: Sequence[str]) -> dict[str, float]:
-        """BM25 scores of given documents: the very numbers that lexical_search would give them.
+        """BM25 scores of given documents: the very numbers that `lexical_search_with_score` would give them.
 
         Args:
             query: Any text.
@@ -129,7 +129,7 @@ class ReadableStore(VectorStore):
         k: int = 4,
         filter: Filter | None = None,  # noqa: A002 - LangChain's name
     ) -> list[Document]:
-        """Async twin of lexical_search."""
+        """Async twin of `lexical_search`."""
         return await run_in_executor(None, self.lexical_search, query, k, filter)
 
     async def alexical_search_with_score(
@@ -138,7 +138,7 @@ class ReadableStore(VectorStore):
         k: int = 4,
         filter: Filter | None = None,  # noqa: A002 - LangChain's name
     ) -> Scored:
-        """Async twin of lexical_search_with_score."""
+        """Async twin of `lexical_search_with_score`; takes what `lexical_search` takes."""
         return await run_in_executor(None, self.lexical_search_with_score, query, k, filter)
 
     # Looking after --------------------------------------------------------------------------------

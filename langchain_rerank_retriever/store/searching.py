@@ -54,7 +54,7 @@ class SearchableStore(ReadableStore):
         filter: Filter | None = None,  # noqa: A002 - LangChain's name
         **kwargs: Any,
     ) -> Scored:
-        """As similarity_search, with cosine similarities in [-1, 1], higher is better."""
+        """As `similarity_search`, with cosine similarities in [-1, 1], higher is better."""
         refuse_unknown("similarity_search_with_score", kwargs)
         text, count, condition = checked_query(query), checked_count(k, "k"), compile_filter(filter)
         return self._engine.answer(
@@ -68,7 +68,14 @@ class SearchableStore(ReadableStore):
         filter: Filter | None = None,  # noqa: A002 - LangChain's name
         **kwargs: Any,
     ) -> list[Document]:
-        """As similarity_search, for a query vector of any length above zero."""
+        """As `similarity_search`, for a query vector.
+
+        Args:
+            embedding: Shape ``(d,)``, of any length above zero.
+            k: How many, at least 1.
+            filter: Conditions on the metadata, applied before the search.
+            **kwargs: Refused with TypeError.
+        """
         refuse_unknown("similarity_search_by_vector", kwargs)
         return only_documents(self.similarity_search_with_score_by_vector(embedding, k, filter))
 
@@ -79,7 +86,13 @@ class SearchableStore(ReadableStore):
         filter: Filter | None = None,  # noqa: A002 - LangChain's name
         **kwargs: Any,
     ) -> Scored:
-        """As similarity_search_with_score, for a query vector, shape ``(d,)``.
+        """As `similarity_search`, for a query vector, with cosine similarities in [-1, 1], higher is better.
+
+        Args:
+            embedding: Shape ``(d,)``, of any length above zero.
+            k: How many, at least 1.
+            filter: Conditions on the metadata, applied before the search.
+            **kwargs: Refused with TypeError.
 
         Raises:
             InvalidArgumentError: The vector has another dimension than the store, is not finite, or is all
@@ -97,7 +110,13 @@ class SearchableStore(ReadableStore):
         k: int = 4,
         filter: Filter | None = None,  # noqa: A002 - LangChain's name
     ) -> Scored:
-        """The same as similarity_search_with_score_by_vector."""
+        """The same as `similarity_search_with_score_by_vector`, under a shorter name.
+
+        Args:
+            query_vector: Shape ``(d,)``, of any length above zero.
+            k: How many, at least 1.
+            filter: Conditions on the metadata, applied before the search.
+        """
         return self.similarity_search_with_score_by_vector(query_vector, k, filter)
 
     def dense_scores(self, vector: Sequence[float] | FloatArray, ids: Sequence[str]) -> dict[str, float]:
@@ -166,7 +185,16 @@ class SearchableStore(ReadableStore):
         filter: Filter | None = None,  # noqa: A002 - LangChain's name
         **kwargs: Any,
     ) -> list[Document]:
-        """As max_marginal_relevance_search, for a query vector."""
+        """As `max_marginal_relevance_search`, for a query vector.
+
+        Args:
+            embedding: Shape ``(d,)``, of any length above zero.
+            k: How many, at least 1.
+            fetch_k: How many of the nearest to choose from; at least k are fetched.
+            lambda_mult: From 0 (all for diversity) to 1 (all for similarity).
+            filter: Conditions on the metadata, applied before the search.
+            **kwargs: Refused with TypeError.
+        """
         refuse_unknown("max_marginal_relevance_search_by_vector", kwargs)
         vector, choose, condition = (
             unit_query(embedding),

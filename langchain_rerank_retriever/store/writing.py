@@ -184,5 +184,5 @@ class WritableStore(SearchableStore):
         *,
         ids: Sequence[str | None] | None = None,
     ) -> list[str]:
-        """Async twin of add_embeddings."""
+        """Async twin of `add_embeddings`."""
         return await run_in_executor(None, self.add_embeddings, texts, embeddings, metadatas, ids=ids)

@@ -85,7 +85,13 @@ class FaultyStore(VectorStore):
         return self._store.embeddings
 
     def similarity_search(self, query: str, k: int = 4, **kwargs: Any) -> list[Document]:
-        """Search, or fail."""
+        """Search, or fail.
+
+        Args:
+            query: Handed on, as all else is.
+            k: How many documents.
+            **kwargs: Of the other store.
+        """
         self._step()
         return self._store.similarity_search(query, k, **kwargs)
 
@@ -97,7 +103,13 @@ class FaultyStore(VectorStore):
     def add_texts(
         self, texts: Iterable[str], metadatas: list[dict[str, Any]] | None = None, **kwargs: Any
     ) -> list[str]:
-        """Add to the other store."""
+        """Add to the other store.
+
+        Args:
+            texts: Handed on, as all else is.
+            metadatas: One for each text.
+            **kwargs: Of the other store.
+        """
         return self._store.add_texts(texts, metadatas, **kwargs)
 
     def delete(self, ids: list[str] | None = None, **kwargs: Any) -> bool | None:
@@ -108,7 +120,14 @@ class FaultyStore(VectorStore):
     def from_texts(
         cls, texts: list[str], embedding: Embeddings, metadatas: Any = None, **kwargs: Any
     ) -> Self:
-        """Refuse: there is nothing to put it in front of."""
+        """Refuse: there is nothing to put it in front of.
+
+        Args:
+            texts: Not used.
+            embedding: Not used.
+            metadatas: Not used.
+            **kwargs: Not used.
+        """
         raise NotImplementedError("Make the store first, then FaultyStore(store, script).")
 
     def _step(self) -> None:

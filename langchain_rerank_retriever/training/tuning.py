@@ -53,10 +53,12 @@ def tune(  # noqa: PLR0913 - the settings a caller may need, all but two by keyw
     """Tune a bi-encoder, a cross-encoder and their blend on your own data, and keep what proves to be better.
 
     **Several GPUs.** One process trains on one GPU, the first that torch sees, however many there are. To train on all
-    of them, launch the script that calls `tune` with one process for each GPU (on CPUs, with `torchrun`)::
+    of them, launch the script that calls `tune` with one process for each GPU (on CPUs, with `torchrun`):
 
-        accelerate launch --multi_gpu --num_processes 4 script.py
-        torchrun --nproc_per_node 4 script.py
+    ```console
+    $ accelerate launch --multi_gpu --num_processes 4 script.py
+    $ torchrun --nproc_per_node 4 script.py
+    ```
 
     Every process must call `tune`. The main one, of rank 0, reads, indexes, mines, judges and writes the one bundle, by
     the arguments it was given; the others wait, take part where an encoder trains, and get the same report and the
