@@ -1,4 +1,25 @@
-"""The few shapes that rooms on one floor share, so that siblings need not import each other."""
+"""The few shapes that parts share, so that they need not know each other: models, and what a retriever explains.
+
+A model of yours needs none of this: any LangChain embeddings or cross-encoder will do. One that has the methods of
+these protocols is used better, without inheriting anything:
+
+* `Encoder`: embeddings that give numpy and have a fingerprint, so that a store knows the model again;
+* `PairScorer` and `AsyncPairScorer`: a cross-encoder whose `PairScores` also tell which pairs were cut, and which
+  keeps a deadline.
+
+What `RerankRetriever.explain` gives is an `Explanation` with an `ExplainedCandidate` for each document that was
+recalled. Any retriever of yours that has such an `explain` is an `Explainer`, and is judged as closely:
+
+```python
+from langchain_rerank_retriever import RerankRetriever
+
+retriever = RerankRetriever.from_documents(documents, embeddings=any_embeddings, reranker=any_cross_encoder)
+best = retriever.explain("gift cards").candidates[0]
+print(best.document.id, best.rank, best.recall_rank, best.rerank_score, best.outcome)  # returns 1 3 57.0 returned
+```
+
+See `langchain_rerank_retriever.retriever`, `langchain_rerank_retriever.evaluation`.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,6 +28,16 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 from langchain_core.documents import Document
 from numpy.typing import NDArray
+
+__all__ = [
+    "AsyncPairScorer",
+    "Encoder",
+    "ExplainedCandidate",
+    "Explainer",
+    "Explanation",
+    "PairScorer",
+    "PairScores",
+]
 
 FloatArray = NDArray[np.float32]
 TextKind = Literal["document", "query"]

@@ -1,11 +1,51 @@
 """Judge any LangChain retriever on queries with known answers, and compare several without fooling oneself.
 
-`evaluate` asks a retriever, `Judge` takes rankings that already exist; both give an `Evaluation`, and
-`compare` says which of several is better, by how much, and whether there are enough queries to tell.
-`attribute` says who lost the documents that are missed, `depth_curve` and `reliability` what else one run shows;
-the functions that begin with `plot_` draw all that, and `html_report` puts it on one page.
-`check_gate` stops a build when a system got worse. Queries, judgements and rankings come from and go to the files of
-BEIR and TREC, evaluations are kept as JSON: `read_...`, `write_...`, `save_evaluation`, `load_evaluation`.
+```python
+from langchain_core.vectorstores import InMemoryVectorStore
+from langchain_rerank_retriever import FaissStore, RerankRetriever, compare, evaluate
+
+lexical = RerankRetriever(FaissStore.from_documents(documents, any_embeddings), recall_mode="lexical")
+other = InMemoryVectorStore.from_documents(documents, any_embeddings).as_retriever(search_kwargs={"k": 100})
+
+# queries: {id: text}; qrels: {query id: {document id: relevance}}
+ours = evaluate(lexical, queries, qrels, measures=["nDCG@10", "Success@1"], name="BM25")
+theirs = evaluate(other, queries, qrels, measures=["nDCG@10", "Success@1"], name="dense")
+print(ours["nDCG@10"])  # 1.0
+comparison = compare([theirs, ours])
+print(comparison.row("BM25", "nDCG@10").verdict)  # not enough queries to tell
+```
+
+**Measures** are those of ir-measures in its notation, over full judgements and all queries: one that got nothing
+counts 0. With few queries differences are noise: every mean comes with an interval, every difference with a paired
+randomisation test, corrected for how many are compared, and a verdict in words: better, worse, no difference of more
+than so much, or not enough queries to tell.
+
+A retriever with `explain()` is judged by all its candidates, so that more can be said of one run:
+
+```python
+from langchain_rerank_retriever.evaluation import attribute, check_gate
+
+print(attribute(ours, k=1).found)  # 3
+print(check_gate(ours, fail_below={"nDCG@10": 0.7}, against=theirs).passed)  # True
+```
+
+The names by purpose:
+
+* measuring: `evaluate` asks a retriever, `Judge` and `judge` take rankings that exist already, `judge_run` those of a
+  file; each gives an `Evaluation`; `DEFAULT_MEASURES` are taken where none are named;
+* comparing: `compare` gives a `Comparison` of `ComparedSystem` rows;
+* stopping a build that got worse: `check_gate` gives a `Gate` of `Check` lines;
+* who lost the document: `attribute` gives an `Attribution` with each `LostDocument`, and an `ErrorSplit` for each
+  measure;
+* what depth and thresholds bring: `depth_curve` gives a `DepthCurve` of `DepthPoint` values, `reliability` a
+  `Reliability` of `ReliabilityBin` values, `similarities` gives `Similarities` of positives and negatives;
+* pictures (extra `plots`): `plot_means`, `plot_depth`, `plot_latency`, `plot_attribution`, `plot_reliability`,
+  `plot_similarities`; and `html_report`, one page with all of it;
+* files: `save_evaluation`, `load_evaluation`; BEIR: `read_beir_documents`, `read_beir_queries`, `read_beir_qrels`,
+  `write_beir`; TREC: `read_run`, `write_run`, `write_qrels`; either: `read_queries`, `read_qrels`.
+
+From the shell: `langchain-rerank evaluate` and `compare`, see `langchain_rerank_retriever.cli`. What is judged:
+`langchain_rerank_retriever.retriever`. How fast: `langchain_rerank_retriever.benchmark`.
 """
 
 from langchain_rerank_retriever.evaluation.attribution.attribute import Attribution, attribute

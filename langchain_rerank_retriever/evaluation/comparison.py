@@ -28,7 +28,9 @@ class ComparedSystem:
         interval: 95 % interval of the difference, paired bootstrap over queries.
         p_value: Two-sided paired randomisation test.
         p_holm: The same, corrected for the number of pairs compared by this measure.
-        wins: Queries on which it is better than the other; `ties` and `losses` accordingly.
+        wins: Queries on which it is better than the other.
+        ties: Queries on which both are alike.
+        losses: Queries on which it is worse.
         verdict: `"baseline"`, `"better"`, `"worse"`, `"no difference of more than 0.012"` or
             `"not enough queries to tell"`.
         queries_needed: About how many queries would do to tell, if more come that are like these; None where these
@@ -86,7 +88,12 @@ class Comparison:
     unjudged: Mapping[str, Mapping[str, float]]
 
     def row(self, system: str, measure: str, *, against: str | None = None) -> ComparedSystem:
-        """One row of the table, None for `against` meaning the baseline.
+        """One row of the table.
+
+        Args:
+            system: The name of the system.
+            measure: The measure by its canonical name.
+            against: What it is compared with; None is the baseline.
 
         Raises:
             InvalidArgumentError: If there is no such row; names those there are.
