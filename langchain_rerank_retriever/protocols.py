@@ -23,11 +23,13 @@ See `langchain_rerank_retriever.retriever`, `langchain_rerank_retriever.evaluati
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from langchain_core.documents import Document
 from numpy.typing import NDArray
+
+from langchain_rerank_retriever.tables import as_html, known_columns, shortened
 
 __all__ = [
     "AsyncPairScorer",
@@ -165,9 +167,13 @@ class ExplainedCandidate:
     dropped_by: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+#: As many candidates as a reader of a notebook looks at.
+_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Explanation:
-    """How a query was answered.
+    """How a query was answered; a notebook shows it as a table.
 
     Attributes:
         query: The query.
@@ -199,6 +205,38 @@ class Explanation:
         """How many of the scored pairs the cross-encoder read only in part; None where it does not tell."""
         known = [one.truncated for one in self.candidates if one.truncated is not None]
         return sum(known) if known else None
+
+    def __repr__(self) -> str:
+        return (
+            f"<Explanation of {shortened(self.query)!r}: {len(self.documents)} of {len(self.candidates)} candidates "
+            f"returned, by {self.relevance_kind}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Show the first candidates in final order, with what decided their places, as a table in a notebook."""
+        shown = self.candidates[:_SHOWN]
+        named = [["document", "text"]]
+        named += [[str(one.document.id), shortened(one.document.page_content)] for one in shown]
+        rest = f"; the first {_SHOWN}" if len(self.candidates) > _SHOWN else ""
+        cells = [[*name, *why] for name, why in zip(named, scores_table(shown), strict=True)]
+        return as_html(cells, f"{shortened(self.query)}: {len(self.candidates)} candidates{rest}")
+
+
+def scores_table(candidates: Sequence[Any]) -> list[list[str]]:
+    """Write what decided the places of candidates as rows of text, the header first.
+
+    Args:
+        candidates: With the attributes of `ExplainedCandidate`. A column of which nothing is known is left out.
+    """
+    names = ("recall_rank", "dense_score", "lexical_score", "rerank_score", "relevance_score", "outcome")
+    header = ["recalled", "dense", "BM25", "cross-encoder", "relevance", "outcome"]
+    return known_columns([header, *([_cell(getattr(one, name)) for name in names] for one in candidates)])
+
+
+def _cell(value: float | str | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3f}" if isinstance(value, float) else str(value).replace("_", " ")
 
 
 class Explainer(Protocol):

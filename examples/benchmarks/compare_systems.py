@@ -21,7 +21,7 @@ from quality import rows, sample
 
 from langchain_rerank_retriever import PooledEmbeddings, RerankRetriever, compare, evaluate, tune
 from langchain_rerank_retriever.evaluation import Attribution, Comparison, Evaluation, attribute, html_report
-from langchain_rerank_retriever.evaluation.table import as_markdown
+from langchain_rerank_retriever.tables import as_markdown
 
 MEASURES = ("nDCG@10", "RR@10", "Success@1", "Success@10", "R@100")
 

@@ -32,8 +32,8 @@ from langchain_rerank_retriever.evaluation import (
 from langchain_rerank_retriever.evaluation import evaluate as ask_and_judge
 from langchain_rerank_retriever.evaluation.attribution.fates import Indexed
 from langchain_rerank_retriever.evaluation.measures import parse_measures
-from langchain_rerank_retriever.evaluation.table import as_markdown
 from langchain_rerank_retriever.store import FaissStore
+from langchain_rerank_retriever.tables import as_markdown
 
 #: What a document is lost from, where `--k` does not say.
 LOST_BELOW = 10

@@ -55,6 +55,7 @@ from langchain_rerank_retriever.evaluation.compare import compare
 from langchain_rerank_retriever.evaluation.comparison import ComparedSystem, Comparison
 from langchain_rerank_retriever.evaluation.curves.depth import DepthCurve, DepthPoint, depth_curve
 from langchain_rerank_retriever.evaluation.curves.reliability import Reliability, ReliabilityBin, reliability
+from langchain_rerank_retriever.evaluation.curves.similarities import Similarities, similarities
 from langchain_rerank_retriever.evaluation.evaluate import evaluate
 from langchain_rerank_retriever.evaluation.files import (
     judge_run,
@@ -94,6 +95,7 @@ __all__ = [
     "LostDocument",
     "Reliability",
     "ReliabilityBin",
+    "Similarities",
     "attribute",
     "check_gate",
     "compare",
@@ -117,6 +119,7 @@ __all__ = [
     "read_run",
     "reliability",
     "save_evaluation",
+    "similarities",
     "write_beir",
     "write_qrels",
     "write_run",

@@ -3,11 +3,10 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from html import escape
 from typing import Any
 
 from langchain_rerank_retriever.errors import InvalidArgumentError
-from langchain_rerank_retriever.evaluation.table import as_html, as_markdown, as_text
+from langchain_rerank_retriever.tables import as_html, as_markdown, as_paragraphs, as_text
 
 BASELINE = "baseline"
 UNDECIDED = "not enough queries to tell"
@@ -155,7 +154,7 @@ class Comparison:
     def _repr_html_(self) -> str:
         """Show as tables in a notebook."""
         parts = [as_html(cells, title) for title, cells in self._tables()]
-        return "\n".join([*parts, *(f"<p>{escape(note)}</p>" for note in self.notes())])
+        return "\n".join([*parts, as_paragraphs(list(self.notes()))])
 
     def _measures(self) -> list[str]:
         return list(dict.fromkeys(row.measure for row in self.rows))

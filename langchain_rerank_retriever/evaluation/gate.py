@@ -13,6 +13,7 @@ from langchain_rerank_retriever.evaluation.comparison import ComparedSystem
 from langchain_rerank_retriever.evaluation.measures import parse_measure
 from langchain_rerank_retriever.evaluation.paired import holm
 from langchain_rerank_retriever.evaluation.result import Evaluation
+from langchain_rerank_retriever.tables import as_html
 
 #: Means that differ in their last digits only are equal.
 _EQUAL = 1e-9
@@ -31,7 +32,7 @@ class Check:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Gate:
     """Everything that was asked of a system; `str()` gives a line each.
 
@@ -51,7 +52,19 @@ class Gate:
         return {"passed": self.passed, "checks": [asdict(check) for check in self.checks]}
 
     def __str__(self) -> str:
-        return "\n".join(f"{'passed' if one.passed else 'FAILED'}: {one.reason}" for one in self.checks)
+        return "\n".join(f"{_word(one)}: {one.reason}" for one in self.checks)
+
+    def __repr__(self) -> str:
+        passed = sum(one.passed for one in self.checks)
+        return f"<Gate: {passed} of {len(self.checks)} checks passed>"
+
+    def _repr_html_(self) -> str:
+        """Show as a table in a notebook."""
+        return as_html([["gate", "reason"], *([_word(one), one.reason] for one in self.checks)], "")
+
+
+def _word(check: Check) -> str:
+    return "passed" if check.passed else "FAILED"
 
 
 def check_gate(

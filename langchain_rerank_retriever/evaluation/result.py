@@ -10,8 +10,8 @@ import numpy as np
 from langchain_rerank_retriever.errors import DataError, InvalidArgumentError
 from langchain_rerank_retriever.evaluation.measures import cutoff, parse_measure
 from langchain_rerank_retriever.evaluation.paired import RESAMPLES, Floats, bootstrap_intervals
-from langchain_rerank_retriever.evaluation.table import as_html
 from langchain_rerank_retriever.evaluation.trace import QueryTrace, Truncation, truncation_of
+from langchain_rerank_retriever.tables import as_html
 
 #: Of the saved form. Version 1 had no number and none of the fields that have a default here but the first two.
 VERSION = 2

@@ -13,7 +13,9 @@ from langchain_rerank_retriever.protocols import (
     Outcome,
     RelevanceKind,
     Unscored,
+    scores_table,
 )
+from langchain_rerank_retriever.tables import as_html
 
 #: Candidates that would not be returned however large `k` is.
 NEVER_RETURNED: tuple[Outcome, ...] = ("below_threshold", "collapsed", "dropped_by_reranker")
@@ -82,9 +84,9 @@ class TracedCandidate:
 _COLUMNS = tuple(field.name for field in fields(TracedCandidate))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class QueryTrace:
-    """How one query was answered.
+    """How one query was answered; a notebook shows it as a table.
 
     Attributes:
         candidates: Every candidate in final order, returned or not.
@@ -142,6 +144,16 @@ class QueryTrace:
             "seconds": dict(self.seconds),
             "relevance_kind": self.relevance_kind,
         }
+
+    def __repr__(self) -> str:
+        returned = sum(one.outcome == "returned" for one in self.candidates)
+        return f"<QueryTrace: {returned} of {len(self.candidates)} candidates returned, by {self.relevance_kind}>"
+
+    def _repr_html_(self) -> str:
+        """Show every candidate in final order, with what decided its place, as a table in a notebook."""
+        named = [["document"], *([one.document_id] for one in self.candidates)]
+        cells = [[*name, *why] for name, why in zip(named, scores_table(self.candidates), strict=True)]
+        return as_html(cells, f"{len(self.candidates)} candidates, by {self.relevance_kind}")
 
     @classmethod
     def from_dict(cls, data: Any) -> Self:

@@ -11,6 +11,7 @@ from langchain_rerank_retriever.embeddings import PooledEmbeddings
 from langchain_rerank_retriever.evaluation import compare
 from langchain_rerank_retriever.retriever import RerankRetriever
 from langchain_rerank_retriever.store import FaissStore
+from langchain_rerank_retriever.tables import as_paragraphs
 from langchain_rerank_retriever.training.describe import describe
 from langchain_rerank_retriever.training.encoder_runs import EncoderRuns
 from langchain_rerank_retriever.training.fit.cross_encoder import LISTS_PER_STEP
@@ -43,9 +44,9 @@ BI_ENCODER, NEGATIVES, CROSS_ENCODER = "bi_encoder", "hard_negatives", "cross_en
 DISTILLED = "distilled_bi_encoder"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class TuningResult:
-    """What `tune` made.
+    """What `tune` made; a notebook shows its report.
 
     Attributes:
         report: The figures and the verdict; printable.
@@ -56,6 +57,15 @@ class TuningResult:
     report: TuningReport
     retriever: RerankRetriever
     output_dir: Path
+
+    def __repr__(self) -> str:
+        return f"<TuningResult in {str(self.output_dir)!r}: {self.report!r}>"
+
+    def _repr_html_(self) -> str:
+        """Show the report and the bundle's name in a notebook."""
+        # Not its whole path: notebooks are passed on, and folders have the names of people.
+        where = f"The bundle is the folder {self.output_dir.name}."
+        return f"{self.report._repr_html_()}\n{as_paragraphs([where])}"
 
 
 class Tuning:

@@ -13,7 +13,7 @@ import pytest
 
 from langchain_rerank_retriever.errors import InvalidArgumentError, MissingExtraError, StorageError
 from langchain_rerank_retriever.evaluation import attribute, compare, html_report, judge
-from langchain_rerank_retriever.evaluation.html.words import visible
+from langchain_rerank_retriever.evaluation.html.words import visible_text
 
 from .traced import candidate, evaluated, trace
 
@@ -184,10 +184,10 @@ def test_hostile_texts_are_shown_and_not_obeyed(report: str) -> None:
 
 
 def test_what_is_made_visible() -> None:
-    assert visible("검색\t\n é") == "검색\t\n é"
-    assert visible("\N{ZERO WIDTH JOINER}") == "\N{ZERO WIDTH JOINER}"
-    assert visible("\u200f\u061c\ufeff\x85") == "[U+200F][U+061C][U+FEFF][U+0085]"
-    assert visible(3) == 3
+    assert visible_text("검색\t\n é") == "검색\t\n é"
+    assert visible_text("\N{ZERO WIDTH JOINER}") == "\N{ZERO WIDTH JOINER}"
+    assert visible_text("\u200f\u061c\ufeff\x85") == "[U+200F][U+061C][U+FEFF][U+0085]"
+    assert visible_text(3) == 3
 
 
 def test_the_same_evaluations_give_the_same_page(systems: Any, report: str) -> None:

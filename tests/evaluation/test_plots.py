@@ -16,6 +16,7 @@ from sklearn.metrics import roc_auc_score
 
 from langchain_rerank_retriever.errors import InvalidArgumentError, MissingExtraError
 from langchain_rerank_retriever.evaluation import (
+    Similarities,
     attribute,
     depth_curve,
     judge,
@@ -26,6 +27,7 @@ from langchain_rerank_retriever.evaluation import (
     plot_reliability,
     plot_similarities,
     reliability,
+    similarities,
 )
 from langchain_rerank_retriever.evaluation.plots import labels
 from langchain_rerank_retriever.evaluation.plots.canvas import DARK, LIGHT
@@ -37,7 +39,9 @@ def run(name: str, *, first: str = "x", seconds: float = 0.1) -> Any:
     """Three queries with their document at place 2 of 3, or 1 where `first` is that document."""
     final = [candidate(first), candidate("wanted" if first == "x" else "x"), candidate("y")]
     scored = [
-        replace(one, relevance_score=0.9 - 0.3 * place, rerank_score=1.0 - place)
+        replace(
+            one, relevance_score=0.9 - 0.3 * place, rerank_score=1.0 - place, dense_score=0.5 - 0.1 * place
+        )
         for place, one in enumerate(final)
     ]
     answers = {
@@ -63,14 +67,12 @@ DRAWN: dict[str, Callable[..., Figure]] = {
     "attribution": lambda systems, **theme: plot_attribution(
         [attribute(one, k=1) for one in systems], **theme
     ),
-    "depth": lambda systems, **theme: plot_depth([depth_curve(one) for one in systems], **theme),
+    "depth": plot_depth,
     "latency": lambda systems, **theme: plot_latency(
-        [depth_curve(one) for one in systems], [replace(systems[0], name="foreign", traces={})], **theme
+        [*systems, replace(systems[0], name="foreign", traces={})], **theme
     ),
-    "reliability": lambda systems, **theme: plot_reliability([reliability(one) for one in systems], **theme),
-    "similarities": lambda systems, **theme: plot_similarities(
-        [0.5, 0.7, 0.9], [0.1, 0.6], before=([0.2], [0.1, 0.3]), **theme
-    ),
+    "reliability": plot_reliability,
+    "similarities": plot_similarities,
 }
 
 
@@ -90,9 +92,9 @@ def test_every_picture_is_drawn_without_a_word_and_changes_nothing(
 def test_pyplot_is_not_imported_and_matplotlib_only_when_drawing() -> None:
     program = """
 import sys
-from langchain_rerank_retriever.evaluation import html_report, judge, plot_means, plot_similarities
+from langchain_rerank_retriever.evaluation import Similarities, html_report, judge, plot_means, plot_similarities
 assert "matplotlib" not in sys.modules and "jinja2" not in sys.modules
-plot_similarities([1.0], [0.0])._repr_png_()
+plot_similarities(Similarities("one", [1.0], [0.0]))._repr_png_()
 html_report(judge({"q": ["a"]}, {"q": {"a": 1}}))
 assert "matplotlib" in sys.modules and "matplotlib.pyplot" not in sys.modules
 """
@@ -106,7 +108,7 @@ def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "langchain_rerank_retriever.evaluation.plots.picture", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingExtraError, match=r'pip install "langchain-rerank-retriever\[plots\]"'):
-        plot_similarities([1.0], [0.0])
+        plot_similarities(Similarities("one", [1.0], [0.0]))
 
 
 def texts_of(figure: Any) -> list[str]:
@@ -150,7 +152,7 @@ def test_curves_go_through_their_points(systems: Any) -> None:
     (axes,) = plot_depth(curves).axes
     for line, curve in zip(axes.lines, curves, strict=True):
         assert line.get_xydata().tolist() == [[point.depth, point.value] for point in curve.points]
-    (axes,) = plot_latency(curves, [replace(systems[1], name="foreign")]).axes
+    (axes,) = plot_latency([*curves, replace(systems[1], name="foreign", traces={})]).axes
     assert axes.lines[1].get_xydata().tolist() == [
         [point.milliseconds, point.value] for point in curves[1].points
     ]
@@ -160,7 +162,7 @@ def test_curves_go_through_their_points(systems: Any) -> None:
 def test_a_system_has_one_colour_in_all_pictures(systems: Any) -> None:
     names = ["tuned", "base"]
     curves = [depth_curve(one) for one in systems]
-    for figure in (plot_depth(curves, systems=names), plot_latency(curves[:1], systems[1:], systems=names)):
+    for figure in (plot_depth(curves, systems=names), plot_latency(systems, systems=names)):
         assert [line.get_color() for line in figure.axes[0].lines] == [LIGHT.series[1], LIGHT.series[0]]
     _, line = plot_reliability([reliability(systems[0])], systems=names).axes[0].lines
     assert line.get_color() == LIGHT.series[1]
@@ -198,14 +200,12 @@ def test_reliability_is_drawn_against_the_diagonal(systems: Any) -> None:
 def test_similarities_share_their_scale_and_say_how_far_apart_they_are() -> None:
     rng = np.random.default_rng(0)
     positives, negatives = rng.normal(0.6, 0.2, 300), rng.normal(0.4, 0.2, 900)
-    figure = plot_similarities(positives, negatives, before=(negatives, negatives))
+    before, after = Similarities("before", negatives, negatives), Similarities("after", positives, negatives)
+    figure = plot_similarities([before, after])
     upper, lower = figure.axes
     assert upper.get_xlim() == lower.get_xlim()
     area = roc_auc_score([1] * 300 + [0] * 900, [*positives, *negatives])
-    assert (
-        lower.get_title(loc="left")
-        == f"after: a positive is more similar than a negative in {area:.1%} of pairs"
-    )
+    assert lower.get_title(loc="left") == f"after: a relevant one is the more similar in {area:.1%} of pairs"
     assert "in 50.0% of pairs" in upper.get_title(loc="left")
     bars = [bar.get_height() for bar in lower.containers[0]]
     assert bars == pytest.approx(
@@ -216,18 +216,38 @@ def test_similarities_share_their_scale_and_say_how_far_apart_they_are() -> None
     )
 
 
-@pytest.mark.parametrize("call", [plot_means, plot_attribution, plot_depth, plot_latency, plot_reliability])
+@pytest.mark.parametrize(
+    "call",
+    [plot_means, plot_attribution, plot_depth, plot_latency, plot_reliability, plot_similarities],
+)
 def test_nothing_to_draw(call: Callable[..., Any]) -> None:
-    with pytest.raises(InvalidArgumentError, match=r"nothing to draw|at least one curve"):
+    with pytest.raises(InvalidArgumentError, match=r"nothing to draw; expected at least one evaluation"):
         call([])
 
 
+def test_one_call_on_an_evaluation_draws_what_was_computed_of_it(systems: Any) -> None:
+    (one, _) = systems
+    assert [line.get_xydata().tolist() for line in plot_depth(one, measure="R@10").axes[0].lines] == [
+        line.get_xydata().tolist() for line in plot_depth(depth_curve(one, "R@10")).axes[0].lines
+    ]
+    assert plot_latency(one, measure="R@10").axes[0].get_ylabel() == "R@10"
+    assert texts_of(plot_attribution(one)) == texts_of(plot_attribution(attribute(one)))
+    assert texts_of(plot_reliability(one)) == texts_of(plot_reliability([reliability(one)]))
+    assert texts_of(plot_similarities(one)) == texts_of(plot_similarities([similarities(one)]))
+    plain = replace(one, traces={})
+    for draw in (plot_depth, plot_reliability, plot_similarities):
+        with pytest.raises(InvalidArgumentError, match="'base'"):
+            draw([one, plain])
+
+
 def test_what_cannot_be_drawn(systems: Any) -> None:
-    with pytest.raises(InvalidArgumentError, match=r"all of one measure; got R@10, nDCG@10"):
+    with pytest.raises(InvalidArgumentError, match=r"all of one measure; got nDCG@10, R@10"):
         plot_depth([depth_curve(systems[0]), depth_curve(systems[1], "R@10")])
+    with pytest.raises(InvalidArgumentError, match=r"all of one measure; got nDCG@10, R@10"):
+        plot_latency(depth_curve(systems[0]), measure="R@10")
     for wrong in ([], [float("nan")]):
         with pytest.raises(InvalidArgumentError, match="negatives must be finite numbers"):
-            plot_similarities([1.0], wrong)
+            Similarities("one", [1.0], wrong)
 
 
 HOSTILE = [

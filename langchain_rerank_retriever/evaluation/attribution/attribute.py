@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from html import escape
 from typing import Any
 
 from langchain_rerank_retriever.errors import InvalidArgumentError
@@ -19,7 +18,7 @@ from langchain_rerank_retriever.evaluation.attribution.fates import (
 from langchain_rerank_retriever.evaluation.attribution.splits import ErrorSplit, split_errors
 from langchain_rerank_retriever.evaluation.judgements import some
 from langchain_rerank_retriever.evaluation.result import Evaluation
-from langchain_rerank_retriever.evaluation.table import as_html, as_text
+from langchain_rerank_retriever.tables import as_html, as_paragraphs, as_text
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -86,11 +85,7 @@ class Attribution:
 
     def _repr_html_(self) -> str:
         """Show as a table in a notebook."""
-        parts = [
-            as_html(self.table(), self._title()),
-            *(f"<p>{escape(words)}</p>" for words in self._words()),
-        ]
-        return "\n".join(parts)
+        return f"{as_html(self.table(), self._title())}\n{as_paragraphs(self._words())}"
 
     def _title(self) -> str:
         return f"{self.name}: {self.relevant} relevant documents of {self.queries} queries"

@@ -11,6 +11,7 @@ from langchain_rerank_retriever.evaluation.judge import Judge
 from langchain_rerank_retriever.evaluation.paired import RESAMPLES, bootstrap_intervals
 from langchain_rerank_retriever.evaluation.result import Evaluation
 from langchain_rerank_retriever.evaluation.trace import QueryTrace
+from langchain_rerank_retriever.tables import as_html, known_columns
 
 #: Quality changes with the logarithm of the depth, so that these are about equally far apart.
 _LADDER = (0, 1, 2, 5, 10, 20, 30, 50, 75, 100, 150, 200, 300, 500, 750, 1000)
@@ -33,9 +34,9 @@ class DepthPoint:
     milliseconds: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class DepthCurve:
-    """Quality and time of one system by the depth of its re-ranking.
+    """Quality and time of one system by the depth of its re-ranking; a notebook shows it as a table.
 
     Attributes:
         name: The system's.
@@ -50,6 +51,15 @@ class DepthCurve:
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON types."""
         return {**asdict(self), "points": [asdict(point) for point in self.points]}
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{point.depth}: {point.value:.4f}" for point in self.points)
+        return f"<DepthCurve of {self.name!r} by {self.measure}: {values}>"
+
+    def _repr_html_(self) -> str:
+        """Show as a table in a notebook."""
+        cells = [["re-ranked", self.measure, "95% interval", "ms p50"], *map(_cells, self.points)]
+        return as_html(known_columns(cells), self.name)
 
 
 def depth_curve(
@@ -93,6 +103,11 @@ def depth_curve(
         for depth, values, low, high in zip(steps, columns, lower, upper, strict=True)
     ]
     return DepthCurve(evaluation.name, canonical, tuple(points))
+
+
+def _cells(point: DepthPoint) -> list[str]:
+    taken = "" if point.milliseconds is None else f"{point.milliseconds:.1f}"
+    return [str(point.depth), f"{point.value:.4f}", "{:.4f} to {:.4f}".format(*point.interval), taken]
 
 
 def _depths(traces: Iterable[QueryTrace], asked: Iterable[Any] | None) -> list[int]:

@@ -9,6 +9,7 @@ import numpy as np
 from langchain_rerank_retriever.errors import InvalidArgumentError
 from langchain_rerank_retriever.evaluation.paired import Floats
 from langchain_rerank_retriever.evaluation.result import Evaluation
+from langchain_rerank_retriever.tables import as_html
 
 #: Of the expected calibration error, whatever is drawn: it grows with the number of bins, and ten are usual.
 ERROR_BINS = 10
@@ -35,9 +36,9 @@ class ReliabilityBin:
     interval: tuple[float, float]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Reliability:
-    """How true the probabilities of one system are.
+    """How true the probabilities of one system are; a notebook shows it as a table.
 
     Attributes:
         name: The system's.
@@ -55,6 +56,27 @@ class Reliability:
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON types."""
         return {**asdict(self), "bins": [asdict(one) for one in self.bins]}
+
+    def __repr__(self) -> str:
+        return f"<Reliability of {self.name!r}: {self._words()}>"
+
+    def _repr_html_(self) -> str:
+        """Show as a table in a notebook."""
+        header = ["probability", "share that is relevant", "95% interval", "candidates"]
+        rows = [
+            [
+                f"{one.probability:.4f}",
+                f"{one.share:.4f}",
+                "{:.4f} to {:.4f}".format(*one.interval),
+                str(one.count),
+            ]
+            for one in self.bins
+        ]
+        return as_html([header, *rows], f"{self.name}: {self._words()}")
+
+    def _words(self) -> str:
+        error = self.expected_calibration_error
+        return f"expected calibration error {error:.4f} over {self.candidates} candidates"
 
 
 def reliability(evaluation: Evaluation, *, bins: int | None = None) -> Reliability:

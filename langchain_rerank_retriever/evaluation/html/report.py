@@ -12,6 +12,7 @@ from langchain_rerank_retriever.evaluation.compare import compare
 from langchain_rerank_retriever.evaluation.comparison import Comparison
 from langchain_rerank_retriever.evaluation.curves.depth import depth_curve
 from langchain_rerank_retriever.evaluation.curves.reliability import has_probabilities, reliability
+from langchain_rerank_retriever.evaluation.curves.similarities import has_similarities, similarities
 from langchain_rerank_retriever.evaluation.html.content import (
     WorstQuery,
     count_table,
@@ -19,10 +20,11 @@ from langchain_rerank_retriever.evaluation.html.content import (
     worst_queries,
 )
 from langchain_rerank_retriever.evaluation.html.pictures import PagePicture, page_picture
-from langchain_rerank_retriever.evaluation.html.words import number, p_value, sentence, signed, visible
+from langchain_rerank_retriever.evaluation.html.words import number, p_value, sentence, signed, visible_text
 from langchain_rerank_retriever.evaluation.judgements import some
 from langchain_rerank_retriever.evaluation.measures import parse_measure
 from langchain_rerank_retriever.evaluation.plots.curves import plot_depth, plot_latency, plot_reliability
+from langchain_rerank_retriever.evaluation.plots.similarity import plot_similarities
 from langchain_rerank_retriever.evaluation.plots.systems import plot_attribution, plot_means
 from langchain_rerank_retriever.evaluation.result import Evaluation
 from langchain_rerank_retriever.files import written_whole
@@ -115,10 +117,12 @@ def _pictures(
     systems: Sequence[Evaluation], attributions: Sequence[Attribution], measure: str
 ) -> dict[str, PagePicture]:
     curves = [depth_curve(one, measure) for one in systems if one.traces and one.qrels]
-    clocked = [curve for curve in curves if curve.points[-1].milliseconds is not None]
-    by_stage = {curve.name for curve in clocked}
-    others = [one for one in systems if one.name not in by_stage and "total" in one.latency_ms]
+    clocked = {curve.name: curve for curve in curves if curve.points[-1].milliseconds is not None}
+    timed = [
+        clocked.get(one.name, one) for one in systems if one.name in clocked or "total" in one.latency_ms
+    ]
     probable = [reliability(one) for one in systems if has_probabilities(one)]
+    dense = [similarities(one) for one in systems if has_similarities(one)]
     names = [one.name for one in systems]
     drawn = {
         "means": (
@@ -137,14 +141,20 @@ def _pictures(
             bool(curves),
         ),
         "latency": (
-            partial(plot_latency, clocked, others, systems=names),
+            partial(plot_latency, timed, measure=measure, systems=names),
             f"{measure} by milliseconds a query.",
-            bool(clocked or others),
+            bool(timed),
         ),
         "reliability": (
             partial(plot_reliability, probable, systems=names),
             "Share that is relevant by probability; a true probability lies on the diagonal.",
             bool(probable),
+        ),
+        "similarities": (
+            partial(plot_similarities, dense),
+            "Similarities of queries with relevant and with other documents; how often the relevant one is the more "
+            "similar stands above each.",
+            bool(dense),
         ),
     }
     return {name: page_picture(draw, says) for name, (draw, says, there) in drawn.items() if there}
@@ -170,7 +180,11 @@ def _template() -> Any:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=visible
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=visible_text,
     )
     environment.filters.update(number=number, signed=signed, p_value=p_value)
     environment.globals.update(sentence=sentence, in_words=in_words)

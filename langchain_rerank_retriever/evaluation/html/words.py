@@ -1,29 +1,16 @@
 """Numbers and verdicts as a reader of the page sees them."""
 
-import unicodedata
 from typing import Any
 
 from langchain_rerank_retriever.evaluation.comparison import ComparedSystem
-
-#: Format characters that are part of a word or an emoji, and cannot move other text.
-_HARMLESS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}\N{SOFT HYPHEN}"
+from langchain_rerank_retriever.tables import visible
 
 
-def visible(value: Any) -> Any:
-    """Replace what a page would act upon instead of showing it; other values than texts are left alone.
-
-    Control characters and those that change the direction of the text after them become their number in brackets, such
-    as `[U+202E]`: a name must not make the page say something else. Markup is escaped by the template.
-    """
+def visible_text(value: Any) -> Any:
+    """Show what a page would act upon, see `visible`; other values than texts are left alone."""
     if not isinstance(value, str) or hasattr(value, "__html__"):
         return value
-    return "".join(f"[U+{ord(one):04X}]" if _acts(one) else one for one in value)
-
-
-def _acts(letter: str) -> bool:
-    if letter in "\n\t" or letter in _HARMLESS:
-        return False
-    return unicodedata.category(letter) in ("Cc", "Cf", "Cs")
+    return visible(value)
 
 
 def number(value: float, digits: int = 4) -> str:

@@ -1,11 +1,13 @@
 """Pictures of curves: quality against depth and against latency, and how true the probabilities are."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from langchain_rerank_retriever.errors import InvalidArgumentError
-from langchain_rerank_retriever.evaluation.curves.depth import DepthCurve
-from langchain_rerank_retriever.evaluation.curves.reliability import Reliability
+from langchain_rerank_retriever.evaluation.curves.depth import DepthCurve, depth_curve
+from langchain_rerank_retriever.evaluation.curves.reliability import Reliability, reliability
+from langchain_rerank_retriever.evaluation.measures import parse_measure
 from langchain_rerank_retriever.evaluation.plots.canvas import (
     LIGHT,
     Theme,
@@ -15,6 +17,7 @@ from langchain_rerank_retriever.evaluation.plots.canvas import (
     new_figure,
     say,
 )
+from langchain_rerank_retriever.evaluation.plots.given import Given, computed, several
 from langchain_rerank_retriever.evaluation.plots.labels import label
 from langchain_rerank_retriever.evaluation.result import Evaluation
 
@@ -27,23 +30,31 @@ _REMARK_WIDTH, _REMARK_HEIGHT = 22, 12
 
 
 def plot_depth(
-    curves: Sequence[DepthCurve], *, systems: Sequence[str] = (), theme: Theme = LIGHT
+    given: Given[DepthCurve],
+    *,
+    measure: str | None = None,
+    systems: Sequence[str] = (),
+    theme: Theme = LIGHT,
 ) -> "Figure":
     """Draw quality against the number of candidates that are re-ranked, with the 95 % interval of the mean.
 
     Args:
-        curves: At least one, all of the same measure. Where nothing was re-ranked, a level line.
+        given: One or more evaluations, of which `depth_curve` is computed, or ready curves, all of the same measure.
+            Where nothing was re-ranked, a level line.
+        measure: Of the curves to compute; None takes that of the first that is ready, or else the first evaluation's
+            first.
         systems: Names in the order in which colours are given, so that a system has the same in every picture.
         theme: Colours.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
-        InvalidArgumentError: If there is none, or they are of different measures.
+        InvalidArgumentError: If there is none, they are of different measures, or an evaluation has no traces.
     """
-    measure = _measure_of(curves)
+    shown = _measure_of(given, measure)
+    curves = computed(given, partial(depth_curve, measure=shown))
     figure = new_figure(theme, height=3.9)
     axes = figure.subplots()
-    dress(axes, theme, x="candidates re-ranked (0: the order of recall)", y=label(measure))
+    dress(axes, theme, x="candidates re-ranked (0: the order of recall)", y=label(shown))
     handles, names = [], []
     for curve, (name, colour, marker) in zip(curves, looks(theme, [one.name for one in curves], systems)):
         first, *more = curve.points
@@ -67,18 +78,19 @@ def plot_depth(
 
 
 def plot_latency(
-    curves: Sequence[DepthCurve],
-    others: Sequence[Evaluation] = (),
+    given: Given[DepthCurve],
     *,
+    measure: str | None = None,
     systems: Sequence[str] = (),
     theme: Theme = LIGHT,
 ) -> "Figure":
     """Draw quality against the median time of a query; each point of a curve is a depth, as written beside it.
 
     Args:
-        curves: All of the same measure; those without times are left out.
-        others: Systems without a curve, each a point: the mean of that measure, or of their first where there is no
-            curve, and the median of their total time. Those that were not timed are left out.
+        given: One or more evaluations, or ready curves, all of the same measure. Of an evaluation whose stages were
+            traced and timed, `depth_curve` is computed; any other is one point, the mean and the median of the total
+            time. What was not timed is left out.
+        measure: As for `plot_depth`.
         systems: Names in the order in which colours are given, so that a system has the same in every picture.
         theme: Colours.
 
@@ -86,13 +98,13 @@ def plot_latency(
         MissingExtraError: matplotlib is not installed.
         InvalidArgumentError: If there is nothing to draw, or the measures differ.
     """
-    lines = _timed(curves, others)
+    shown = _measure_of(given, measure)
+    lines = {one.name: points for one in several(given) if (points := _timed(one, shown))}
     if not lines:
         raise InvalidArgumentError("There is nothing to draw; expected a curve or an evaluation with times.")
     figure = new_figure(theme, height=3.9)
     axes = figure.subplots()
-    measure = curves[0].measure if curves else next(iter(others[0].means))
-    dress(axes, theme, x="milliseconds a query (median)", y=label(measure))
+    dress(axes, theme, x="milliseconds a query (median)", y=label(shown))
     handles, names = [], []
     for points, (name, colour, marker) in zip(lines.values(), looks(theme, list(lines), systems)):
         times, values, _ = zip(*points, strict=True)
@@ -106,24 +118,18 @@ def plot_latency(
     return figure
 
 
-def _timed(
-    curves: Sequence[DepthCurve], others: Sequence[Evaluation]
-) -> dict[str, list[tuple[float, float, int]]]:
-    """Gather milliseconds, value and depth of every point, by system."""
-    lines = {
-        curve.name: [
-            (point.milliseconds, point.value, point.depth)
-            for point in curve.points
-            if point.milliseconds is not None
-        ]
-        for curve in curves
-    }
-    if curves or others:
-        measure = _measure_of(curves) if curves else next(iter(others[0].means))
-        for one in others:
-            if "total" in one.latency_ms:
-                lines[one.name] = [(one.latency_ms["total"]["p50"], one[measure], 0)]
-    return {name: points for name, points in lines.items() if points}
+def _timed(one: Evaluation | DepthCurve, measure: str) -> list[tuple[float, float, int]]:
+    """Gather milliseconds, value and depth of every point of a system; none where it was not timed."""
+    curve = one if isinstance(one, DepthCurve) else None
+    if isinstance(one, Evaluation) and one.traces and one.qrels:
+        curve = depth_curve(one, measure)
+    points = [] if curve is None else curve.points
+    timed = [
+        (point.milliseconds, point.value, point.depth) for point in points if point.milliseconds is not None
+    ]
+    if not timed and isinstance(one, Evaluation) and "total" in one.latency_ms:
+        return [(one.latency_ms["total"]["p50"], one[measure], 0)]
+    return timed
 
 
 def _tick_times(axes: "Axes") -> None:
@@ -147,21 +153,22 @@ def _say_depths(axes: "Axes", points: Sequence[tuple[float, float, int]], theme:
 
 
 def plot_reliability(
-    reliabilities: Sequence[Reliability], *, systems: Sequence[str] = (), theme: Theme = LIGHT
+    given: Given[Reliability], *, systems: Sequence[str] = (), theme: Theme = LIGHT
 ) -> "Figure":
     """Draw the share that is relevant against the probability, with its 95 % interval; on the diagonal it is true.
 
     Args:
-        reliabilities: At least one.
+        given: One or more evaluations, of which `reliability` is computed, or ready ones.
         systems: Names in the order in which colours are given, so that a system has the same in every picture.
         theme: Colours.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
-        InvalidArgumentError: If there is none.
+        InvalidArgumentError: If there is none, or an evaluation has no probabilities.
     """
+    reliabilities = computed(given, reliability)
     if not reliabilities:
-        raise InvalidArgumentError("There is nothing to draw; expected at least one reliability.")
+        raise InvalidArgumentError("There is nothing to draw; expected at least one evaluation.")
     figure = new_figure(theme, height=4.4)
     axes = figure.subplots()
     dress(axes, theme, x="probability (mean of the bin)", y="share that is relevant")
@@ -181,10 +188,13 @@ def plot_reliability(
     return figure
 
 
-def _measure_of(curves: Sequence[DepthCurve]) -> str:
-    measures = {curve.measure for curve in curves}
-    if len(measures) != 1:
-        raise InvalidArgumentError(
-            f"Expected at least one curve, all of one measure; got {', '.join(sorted(measures)) or 'none'}."
-        )
-    return measures.pop()
+def _measure_of(given: Given[DepthCurve], wanted: str | None) -> str:
+    """Find the one measure of what is drawn."""
+    if not (items := several(given)):
+        raise InvalidArgumentError("There is nothing to draw; expected at least one evaluation.")
+    ready = {one.measure: None for one in items if isinstance(one, DepthCurve)}
+    measures = list(ready if wanted is None else ready | {str(parse_measure(wanted)): None})
+    if len(measures) > 1:
+        raise InvalidArgumentError(f"Expected curves that are all of one measure; got {', '.join(measures)}.")
+    evaluations = [one for one in items if isinstance(one, Evaluation)]
+    return measures[0] if measures else next(iter(evaluations[0].means))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from langchain_rerank_retriever.errors import InvalidArgumentError
-from langchain_rerank_retriever.evaluation.attribution.attribute import Attribution
+from langchain_rerank_retriever.evaluation.attribution.attribute import Attribution, attribute
 from langchain_rerank_retriever.evaluation.attribution.fates import FATES, IN_WORDS, Fate
 from langchain_rerank_retriever.evaluation.plots.canvas import (
     BLUE,
@@ -24,6 +24,7 @@ from langchain_rerank_retriever.evaluation.plots.canvas import (
     new_figure,
     say,
 )
+from langchain_rerank_retriever.evaluation.plots.given import Given, computed
 from langchain_rerank_retriever.evaluation.plots.labels import families, label
 from langchain_rerank_retriever.evaluation.result import Evaluation
 
@@ -47,12 +48,12 @@ _FATES: dict[Fate, tuple[str, str]] = {
 
 
 def plot_means(
-    evaluations: Sequence[Evaluation], *, measures: Sequence[str] | None = None, theme: Theme = LIGHT
+    given: Evaluation | Sequence[Evaluation], *, measures: Sequence[str] | None = None, theme: Theme = LIGHT
 ) -> "Figure":
     """Draw the mean of every measure with its 95 % interval, system beside system.
 
     Args:
-        evaluations: At least one; the first is drawn on top.
+        given: One or more evaluations; the first is drawn on top.
         measures: By canonical name; None takes those of the first evaluation.
         theme: Colours.
 
@@ -60,6 +61,7 @@ def plot_means(
         MissingExtraError: matplotlib is not installed.
         InvalidArgumentError: If there is no evaluation.
     """
+    evaluations = [given] if isinstance(given, Evaluation) else list(given)
     if not evaluations:
         raise InvalidArgumentError("There is nothing to draw; expected at least one evaluation.")
     shown = list(evaluations[0].means if measures is None else measures)
@@ -86,19 +88,21 @@ def plot_means(
     return figure
 
 
-def plot_attribution(attributions: Sequence[Attribution], *, theme: Theme = LIGHT) -> "Figure":
+def plot_attribution(given: Given[Attribution], *, theme: Theme = LIGHT) -> "Figure":
     """Draw how many relevant documents each system misses, by who lost them.
 
     Args:
-        attributions: At least one, of systems on the same queries; the first is drawn on top.
+        given: One or more evaluations, of which `attribute` is computed, or ready attributions, of systems on the same
+            queries. The first is drawn on top.
         theme: Colours.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
-        InvalidArgumentError: If there is none.
+        InvalidArgumentError: If there is none, or an evaluation has no relevant documents.
     """
+    attributions = computed(given, attribute)
     if not attributions:
-        raise InvalidArgumentError("There is nothing to draw; expected at least one attribution.")
+        raise InvalidArgumentError("There is nothing to draw; expected at least one evaluation.")
     figure = new_figure(theme, height=1.7 + 0.42 * len(attributions))
     axes = figure.subplots()
     first = attributions[0]

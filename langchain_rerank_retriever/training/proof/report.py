@@ -6,6 +6,7 @@ from typing import Any
 
 from langchain_rerank_retriever.blend import Blend
 from langchain_rerank_retriever.evaluation.result import Evaluation
+from langchain_rerank_retriever.tables import as_html, as_paragraphs
 from langchain_rerank_retriever.training.proof.forms import FORM_OF
 from langchain_rerank_retriever.training.proof.promote import Decision
 from langchain_rerank_retriever.training.proof.signal import Signal, at_chance
@@ -31,9 +32,9 @@ class SystemReport:
     latency_ms: Mapping[str, float]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class TuningReport:
-    """The outcome of `tune`.
+    """The outcome of `tune`; `str()` is a table with the verdict, and so is what a notebook shows.
 
     Attributes:
         systems: Every system, simplest first.
@@ -88,9 +89,36 @@ class TuningReport:
 
     def __str__(self) -> str:
         """Return the table, what was fitted, warnings and the verdict."""
-        parts = [*self._table(), "", *self._fitted(), *(f"Warning: {one}" for one in self.warnings)]
+        return "\n".join([*self._table(), "", *self._remarks(), f"{self._judged()}. {self.verdict}"])
+
+    def __repr__(self) -> str:
+        measure, before = next(iter(self.systems[0].measures.items()))
+        after = next(one for one in self.systems if one.name == self.chosen).measures[measure]
+        return (
+            f"<TuningReport: {self.chosen!r} chosen of {len(self.systems)} systems, {measure} {before:.3f} -> "
+            f"{after:.3f} over {self._judged()}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Show every system, with the interval of the first measure's mean, and the verdict in a notebook."""
+        table = as_html(self._cells(self._intervals()), f"{self._judged()}; * is what the bundle serves")
+        return f"{table}\n{as_paragraphs([*self._remarks(), self.verdict])}"
+
+    def _judged(self) -> str:
         judged = "sentence pairs" if "held_out_pairs" in self.data else "queries"
-        return "\n".join([*parts, f"{self.held_out_queries} held-out {judged}. {self.verdict}"])
+        return f"{self.held_out_queries} held-out {judged}"
+
+    def _remarks(self) -> Iterator[str]:
+        yield from self._fitted()
+        yield from (f"Warning: {one}" for one in self.warnings)
+
+    def _intervals(self) -> dict[str, str]:
+        """Write the 95 % interval of the first measure's mean, by system; nothing where none was computed."""
+        first = next(iter(self.systems[0].measures))
+        return {
+            system["name"]: "{:.3f} to {:.3f}".format(*system["measures"][first]["mean_interval"])
+            for system in self.comparison.get("systems", ())
+        }
 
     def _fitted(self) -> Iterator[str]:
         kept = None if self.blend is None else blend_of(self.chosen, Blend.from_dict(self.blend))
@@ -113,17 +141,24 @@ class TuningReport:
         if self.early_stop is not None:
             yield _early_stop(self.early_stop)
 
-    def _table(self) -> list[str]:
-        measures = list(self.systems[0].measures)
-        header = ["system", *measures, "ms p50"]
+    def _cells(self, intervals: Mapping[str, str]) -> list[list[str]]:
+        """Put every system in a row, the header first, and an interval after its first measure where there are any."""
+        first, *more = self.systems[0].measures
+        beside = ["95% interval"] if intervals else []
         rows = [
             [
                 f"{system.name}{' *' if system.name == self.chosen else ''}",
-                *(f"{system.measures[measure]:.3f}" for measure in measures),
+                f"{system.measures[first]:.3f}",
+                *(intervals[system.name] for _ in beside),
+                *(f"{system.measures[measure]:.3f}" for measure in more),
                 f"{system.latency_ms['p50']:.1f}" if system.latency_ms else "-",
             ]
             for system in self.systems
         ]
+        return [["system", first, *beside, *more, "ms p50"], *rows]
+
+    def _table(self) -> list[str]:
+        header, *rows = self._cells({})
         widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
         return [
             "  ".join(
