@@ -28,7 +28,7 @@ class Connection(sqlite3.Connection):
 
     def opened(self, file: Path) -> None:
         """Note which file this is; called before the first statement, since only those take locks."""
-        self._key = _key_of(os.stat(file))
+        self._key = _key_of(file.stat())
         _descriptors.enter(self._key)
 
     def close(self) -> None:
@@ -46,12 +46,12 @@ def reading(file: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: It cannot be opened.
     """
-    descriptor = _descriptors.take(_key_of(os.stat(file)))
+    descriptor = _descriptors.take(_key_of(file.stat()))
     if descriptor is None:
         descriptor = os.open(file, os.O_RDONLY)
     try:
         os.lseek(descriptor, 0, os.SEEK_SET)
-        with open(descriptor, "rb", closefd=False) as stream:  # noqa: PTH123 - a descriptor has no path
+        with open(descriptor, "rb", closefd=False) as stream:
             yield stream
     finally:
         _descriptors.release(descriptor)

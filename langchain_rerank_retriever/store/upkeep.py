@@ -70,15 +70,24 @@ class Upkeep:
     def _main(self) -> None:
         try:
             self._wait_for_quiet()
-            while not self._stop.is_set() and (task := self._next_task()) is not None:
+            while (task := self._taken_up()) is not None:
                 task(lambda: not self._stop.is_set())
         except (RerankError, MemoryError) as error:
             # Whatever was to be done saves time at most. Tried again when the store is opened again.
             self._stop.set()
             logger.warning("The upkeep of a store has ended: %s", error)
         finally:
-            self._hurry.clear()
-            self._thread = None
+            if self._thread is threading.current_thread():
+                self._thread = None
+
+    def _taken_up(self) -> Task | None:
+        """The next task; with none, the thread counts as gone before anybody can rely on it for another."""
+        with self._lock:
+            task = None if self._stop.is_set() else self._next_task()
+            if task is None:
+                self._hurry.clear()
+                self._thread = None
+            return task
 
     def _wait_for_quiet(self) -> None:
         deadline = time.monotonic() + PATIENCE

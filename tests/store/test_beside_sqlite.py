@@ -52,7 +52,7 @@ def test_what_is_written_after_the_file_was_read_is_seen_by_others(tmp_path: Pat
 
 def test_one_descriptor_waits_and_is_closed_with_the_last_connection(tmp_path: Path) -> None:
     def open_files() -> int:
-        return sum(os.path.realpath(f"/proc/self/fd/{one}") == file for one in os.listdir("/proc/self/fd"))
+        return sum(os.path.realpath(one) == file for one in Path("/proc/self/fd").iterdir())
 
     file = str(tmp_path.resolve() / "store" / schema.FILE_NAME)
     with FaissStore(FastEmbeddings(4), path=tmp_path / "store") as store:

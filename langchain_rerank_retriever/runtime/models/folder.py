@@ -52,6 +52,8 @@ def check_folder(folder: Path, name: str) -> None:
             _check_modules(path, name)
         if path.name == "config.json":
             _check_config(path, name)
+        if path.name == "config_sentence_transformers.json":
+            _check_prompts(path, name)
 
 
 def _is_plain(path: Path, name: str) -> bool:
@@ -120,6 +122,19 @@ def _check_config(path: Path, name: str) -> None:
             raise ModelLoadError(
                 f"'{name}': {path.name} says {key}={value:,}; no model has more than {MOST_LAYERS:,}."
             )
+
+
+def _check_prompts(path: Path, name: str) -> None:
+    """What is put before texts must be text; the library would fail at the first of them."""
+    config = _read(path, name)
+    prompts = config.get("prompts") if isinstance(config, dict) else None
+    if prompts is None:
+        return
+    if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
+        raise ModelLoadError(
+            f"'{name}': {path.name} has prompts={prompts!r}; expected texts by name, such as "
+            '{"query": "query: "}. Correct it, or save the model again.'
+        )
 
 
 def _settings(config: Any) -> Iterator[tuple[str, Any]]:
