@@ -135,6 +135,7 @@ def write_pages(folder: Path) -> None:
 
 def broken_links(folder: Path) -> Iterator[str]:
     """Say which links between the pages lead nowhere, and which full names of the package are none."""
+    folder = folder.resolve()
     texts = {path: path.read_text(encoding="utf-8") for path in sorted(folder.rglob("*.html"))}
     anchors = {path: set(re.findall(r'\bid="([^"]+)"', text)) for path, text in texts.items()}
     for path, text in texts.items():
