@@ -127,7 +127,9 @@ def test_an_unknown_name(name: str) -> None:
 def test_every_error_is_of_one_tree() -> None:
     from langchain_rerank_retriever import errors
 
-    kinds = [one for one in vars(errors).values() if inspect.isclass(one) and one.__module__ == errors.__name__]
+    kinds = [
+        one for one in vars(errors).values() if inspect.isclass(one) and one.__module__ == errors.__name__
+    ]
     assert sorted(kind.__name__ for kind in kinds) == errors.__all__
     for kind in kinds:
         assert issubclass(kind, errors.RerankError)
