@@ -34,7 +34,25 @@ for candidate in explanation.candidates:
 print(sorted(explanation.seconds))  # ['blend', 'recall', 'rerank', 'total']
 ```
 
-Tracers (LangSmith, any callback handler) see recall and re-ranking as child runs with their inputs and scores.
+Tracers (LangSmith, any callback handler) see recall and re-ranking as child runs with their inputs and scores. A
+handler with `on_custom_event`, and `astream_events`, also get the progress of a slow query, by these names:
+
+* `rerank_retriever.recalled`, with `candidates`, their number;
+* `rerank_retriever.scored` after each 32 of them or so, with `stage` of `stages` (from 1), and `scored` of
+  `candidates`; not of somebody else's compressors, which do not tell;
+* `rerank_retriever.reranked` after each re-ranker, with the same, and how many it `dropped`, and as `unscored` why it
+  left some without a score (`"timeout"`, `"early_stop"`, or None).
+
+```python
+from langchain_core.callbacks import BaseCallbackHandler
+
+class Progress(BaseCallbackHandler):
+    def on_custom_event(self, name, data, **_):
+        if name == "rerank_retriever.reranked":
+            print(f"{data['scored']} of {data['candidates']} scored")  # 3 of 3 scored
+
+retriever.invoke("gift cards", config={"callbacks": [Progress()]})
+```
 
 Where the parts come from: `langchain_rerank_retriever.recall`, `langchain_rerank_retriever.store`,
 `langchain_rerank_retriever.cross_encoder`, `langchain_rerank_retriever.blend`. How a tuned one is made:
@@ -53,6 +71,7 @@ from langchain_core.vectorstores import VectorStore
 from pydantic import PrivateAttr, ValidationError
 
 from langchain_rerank_retriever.answering.answer import Stopwatch, explanation, ranked, spread_out, stop_rule
+from langchain_rerank_retriever.answering.events import recalled
 from langchain_rerank_retriever.answering.options import SETTINGS, CallOptions, Options
 from langchain_rerank_retriever.answering.plan import Plan, make_plan
 from langchain_rerank_retriever.answering.stages import arerank, rerank
@@ -219,9 +238,11 @@ class RerankRetriever(AssembledRetriever):
 def _answered(plan: Plan, runs: Runs) -> Explanation:
     """Go through the stages of a query."""
     watch = Stopwatch(plan.started)
-    query = plan.request.query
+    query, tell = plan.request.query, runs.tell
     with runs.recall(query) as traced:
         traced.candidates = candidates = plan.source.recall(plan.request)
+    if tell is not None:
+        tell(recalled(len(candidates)))
     watch.lap("recall")
     rescored = None
     if plan.stages:
@@ -229,7 +250,7 @@ def _answered(plan: Plan, runs: Runs) -> Explanation:
         stop = stop_rule(plan, candidates)
         with runs.rerank(query, documents) as traced:
             traced.rescored = rescored = rerank(
-                plan.stages, query, documents, deadline=plan.deadline, stop=stop
+                plan.stages, query, documents, deadline=plan.deadline, stop=stop, tell=tell
             )
     watch.lap("rerank")
     ranking = ranked(plan, candidates, rescored)
@@ -242,11 +263,13 @@ def _answered(plan: Plan, runs: Runs) -> Explanation:
 async def _aanswered(plan: Plan, runs: AsyncRuns) -> Explanation:
     """Go through the stages of a query without blocking the event loop."""
     watch = Stopwatch(plan.started)
-    query = plan.request.query
+    query, tell = plan.request.query, runs.tell
     async with turn():
         pass  # Many that come at once begin one after the other.
     async with runs.recall(query) as traced:
         traced.candidates = candidates = await plan.source.arecall(plan.request)
+    if tell is not None:
+        await tell(recalled(len(candidates)))
     watch.lap("recall")
     rescored = None
     if plan.stages:
@@ -254,7 +277,7 @@ async def _aanswered(plan: Plan, runs: AsyncRuns) -> Explanation:
         stop = stop_rule(plan, candidates)
         async with runs.rerank(query, documents) as traced:
             traced.rescored = rescored = await arerank(
-                plan.stages, query, documents, deadline=plan.deadline, stop=stop
+                plan.stages, query, documents, deadline=plan.deadline, stop=stop, tell=tell
             )
     watch.lap("rerank")
     async with turn():

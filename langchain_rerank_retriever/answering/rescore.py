@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 from langchain_core.cross_encoders import BaseCrossEncoder
 from langchain_core.documents import BaseDocumentCompressor, Document
-from langchain_core.runnables import run_in_executor
 from numpy.typing import NDArray
 
-from langchain_rerank_retriever.answering.scoring import Scored, StopRule, ascore, score
+from langchain_rerank_retriever.answering.scoring import AReport, Report, Scored, StopRule, ascore, score
 from langchain_rerank_retriever.errors import ScoringError
-from langchain_rerank_retriever.protocols import SCORE_KEYS, AsyncPairScorer, Unscored
+from langchain_rerank_retriever.protocols import SCORE_KEYS, Unscored
 from langchain_rerank_retriever.recall.fusion import best_first
 from langchain_rerank_retriever.reranker import CrossEncoderReranker
 
@@ -62,6 +61,7 @@ def rescore(
     *,
     deadline: float | None = None,
     stop: StopRule | None = None,
+    report: Report | None = None,
 ) -> Rescored:
     """Re-rank the candidates of one query.
 
@@ -72,6 +72,7 @@ def rescore(
         deadline: A time of `time.monotonic` after which no further pairs are scored, see `score`. A compressor cannot
             be stopped in the middle and ignores it, except our own: that puts what is unscored last. None is no limit.
         stop: Says when the rest need not be scored; a compressor ignores it.
+        report: As for `score`; a compressor other than our own does not tell how far it is.
 
     Raises:
         ScoringError: If a model returns a number that is not finite, or not one number a pair; if a compressor
@@ -80,9 +81,10 @@ def rescore(
     if not documents:
         return _nothing(reranker)
     if isinstance(reranker, BaseCrossEncoder):
-        return _with(documents, score(reranker, _pairs(query, documents), deadline=deadline, stop=stop))
+        pairs = _pairs(query, documents)
+        return _with(documents, score(reranker, pairs, deadline=deadline, stop=stop, report=report))
     if type(reranker) is CrossEncoderReranker:
-        return _best(reranker, rescore(reranker.model, query, documents, deadline=deadline))
+        return _best(reranker, rescore(reranker.model, query, documents, deadline=deadline, report=report))
     marked = _marked(documents)
     return _unmarked(documents, reranker.compress_documents(marked, query))
 
@@ -94,19 +96,17 @@ async def arescore(
     *,
     deadline: float | None = None,
     stop: StopRule | None = None,
+    report: AReport | None = None,
 ) -> Rescored:
     """Do the same without blocking the event loop: awaited where the re-ranker can be, else in a thread."""
     if not documents:
         return _nothing(reranker)
-    if isinstance(reranker, AsyncPairScorer):
-        return _with(
-            documents, await ascore(reranker, _pairs(query, documents), deadline=deadline, stop=stop)
-        )
     if isinstance(reranker, BaseCrossEncoder):
-        # LangChain's, because asyncio's own leaves the caller waiting for ever where a StopIteration is raised.
-        return await run_in_executor(None, rescore, reranker, query, documents, deadline=deadline, stop=stop)
+        pairs = _pairs(query, documents)
+        return _with(documents, await ascore(reranker, pairs, deadline=deadline, stop=stop, report=report))
     if type(reranker) is CrossEncoderReranker:
-        return _best(reranker, await arescore(reranker.model, query, documents, deadline=deadline))
+        rescored = await arescore(reranker.model, query, documents, deadline=deadline, report=report)
+        return _best(reranker, rescored)
     marked = _marked(documents)
     return _unmarked(documents, await reranker.acompress_documents(marked, query))
 

@@ -5,13 +5,14 @@ the two ways through.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
 from langchain_core.cross_encoders import BaseCrossEncoder
+from langchain_core.runnables import run_in_executor
 from numpy.typing import NDArray
 
 from langchain_rerank_retriever.errors import ScoringError
@@ -22,6 +23,12 @@ Pairs = list[tuple[str, str]]
 #: Pairs that a cross-encoder which keeps no deadline scores between two looks at the clock: a batch or two of a small
 #: model.
 PAIRS_PER_DEADLINE_CHECK = 16
+#: Pairs of a part where somebody listens to how far the scoring is: a few parts a query, each still of whole batches.
+PAIRS_PER_REPORT = 32
+
+#: Called with how many pairs have been scored so far.
+Report = Callable[[int], None]
+AReport = Callable[[int], Awaitable[None]]
 
 
 class StopRule(Protocol):
@@ -53,7 +60,12 @@ class Scored:
 
 
 def score(
-    scorer: BaseCrossEncoder, pairs: Pairs, *, deadline: float | None = None, stop: StopRule | None = None
+    scorer: BaseCrossEncoder,
+    pairs: Pairs,
+    *,
+    deadline: float | None = None,
+    stop: StopRule | None = None,
+    report: Report | None = None,
 ) -> Scored:
     """Score pairs, those at the head of the list first.
 
@@ -63,29 +75,47 @@ def score(
         deadline: A time of `time.monotonic`. A `PairScorer` keeps it by itself, any other cross-encoder is not asked
             for further pairs after it. None is no limit.
         stop: Ends the scoring when the rest is not needed; None scores all.
+        report: Told after each part how many have been scored; there are more parts then.
 
     Raises:
         ScoringError: If there is not one finite number a pair.
     """
-    progress = _Progress(scorer, len(pairs), deadline, stop, keeps=isinstance(scorer, PairScorer))
+    progress = _Progress(scorer, len(pairs), deadline, stop, reports=report is not None)
     while (part := progress.next_part()) is not None:
-        if isinstance(scorer, PairScorer):
-            answer = scorer.score_pairs(pairs[part], **progress.limit)
-            progress.take(part, answer.scores, answer.truncated)
-        else:
-            progress.take(part, scorer.score(pairs[part]))
+        _score_part(scorer, pairs, part, progress)
+        if report is not None:
+            report(progress.count)
     return progress.scored()
 
 
 async def ascore(
-    scorer: AsyncPairScorer, pairs: Pairs, *, deadline: float | None = None, stop: StopRule | None = None
+    scorer: BaseCrossEncoder,
+    pairs: Pairs,
+    *,
+    deadline: float | None = None,
+    stop: StopRule | None = None,
+    report: AReport | None = None,
 ) -> Scored:
-    """Do the same with a scorer that can be awaited."""
-    progress = _Progress(scorer, len(pairs), deadline, stop, keeps=True)
+    """Do the same without blocking the event loop: awaited where the scorer can be, else in a thread."""
+    progress = _Progress(scorer, len(pairs), deadline, stop, reports=report is not None)
     while (part := progress.next_part()) is not None:
-        answer = await scorer.ascore_pairs(pairs[part], **progress.limit)
-        progress.take(part, answer.scores, answer.truncated)
+        if isinstance(scorer, AsyncPairScorer):
+            answer = await scorer.ascore_pairs(pairs[part], **progress.limit)
+            progress.take(part, answer.scores, answer.truncated)
+        else:
+            # LangChain's, because asyncio's own leaves the caller waiting for ever where a StopIteration is raised.
+            await run_in_executor(None, _score_part, scorer, pairs, part, progress)
+        if report is not None:
+            await report(progress.count)
     return progress.scored()
+
+
+def _score_part(scorer: BaseCrossEncoder, pairs: Pairs, part: slice, progress: "_Progress") -> None:
+    if isinstance(scorer, PairScorer):
+        answer = scorer.score_pairs(pairs[part], **progress.limit)
+        progress.take(part, answer.scores, answer.truncated)
+    else:
+        progress.take(part, scorer.score(pairs[part]))
 
 
 class _Progress:
@@ -96,14 +126,14 @@ class _Progress:
         count: How many pairs there are.
         deadline: As for `score`.
         stop: As for `score`.
-        keeps: Whether the cross-encoder keeps deadlines by itself.
+        reports: Whether somebody is told of each part.
     """
 
     def __init__(
-        self, scorer: Any, count: int, deadline: float | None, stop: StopRule | None, *, keeps: bool
+        self, scorer: Any, count: int, deadline: float | None, stop: StopRule | None, *, reports: bool
     ) -> None:
-        self._scorer, self._deadline, self._stop = scorer, deadline, stop
-        self._keeps_deadlines = keeps
+        self._scorer, self._deadline, self._stop, self._reports = scorer, deadline, stop, reports
+        self._keeps_deadlines = isinstance(scorer, PairScorer | AsyncPairScorer)
         self._scores = np.full(count, np.nan)
         self._truncated = np.zeros(count, bool) if self._keeps_deadlines else None
         self._parts = self._divided(count)
@@ -113,6 +143,11 @@ class _Progress:
     def limit(self) -> dict[str, Any]:
         """What a scorer that keeps deadlines is told of this one; nothing where there is none."""
         return {} if self._deadline is None else {"deadline": self._deadline}
+
+    @property
+    def count(self) -> int:
+        """How many pairs have a score."""
+        return int(np.count_nonzero(~np.isnan(self._scores)))
 
     def next_part(self) -> slice | None:
         """Return the next pairs to score, None where that was all or where there is no time left."""
@@ -147,6 +182,8 @@ class _Progress:
             ends = [look for look in self._stop.looks if look < count]
         elif self._deadline is not None and not self._keeps_deadlines:
             ends = range(PAIRS_PER_DEADLINE_CHECK, count, PAIRS_PER_DEADLINE_CHECK)
+        elif self._reports:
+            ends = range(PAIRS_PER_REPORT, count, PAIRS_PER_REPORT)
         return (slice(start, end) for start, end in pairwise([0, *ends, count]))
 
 

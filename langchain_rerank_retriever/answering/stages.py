@@ -8,8 +8,9 @@ from langchain_core.cross_encoders import BaseCrossEncoder
 from langchain_core.documents import BaseDocumentCompressor, Document
 from numpy.typing import NDArray
 
+from langchain_rerank_retriever.answering.events import ATell, Stage, Tell
 from langchain_rerank_retriever.answering.rescore import Reranker, Rescored, arescore, rescore
-from langchain_rerank_retriever.answering.scoring import StopRule
+from langchain_rerank_retriever.answering.scoring import AReport, Report, StopRule
 from langchain_rerank_retriever.errors import InvalidArgumentError
 
 
@@ -47,6 +48,7 @@ def rerank(
     *,
     deadline: float | None = None,
     stop: StopRule | None = None,
+    tell: Tell | None = None,
 ) -> Rescored | None:
     """Re-rank the candidates of one query.
 
@@ -56,6 +58,7 @@ def rerank(
         documents: In recall order; they are not changed.
         deadline: As for `rescore`; compressors ignore it.
         stop: As for `rescore`, for a single stage.
+        tell: Told of the progress; None where nobody listens.
 
     Returns:
         None where there is no stage.
@@ -64,8 +67,14 @@ def rerank(
         ScoringError: If a model returns a number that is not finite, or not one number a pair.
     """
     progress = _Progress(documents)
-    for stage in stages:
-        progress.take(rescore(stage, query, progress.left, deadline=deadline, stop=stop))
+    for number, reranker in enumerate(stages, start=1):
+        left = progress.left
+        stage = Stage(number, len(stages), len(left))
+        report = None if tell is None else _reporting(stage, tell)
+        rescored = rescore(reranker, query, left, deadline=deadline, stop=stop, report=report)
+        progress.take(rescored)
+        if tell is not None:
+            tell(stage.reranked(rescored))
     return progress.result
 
 
@@ -76,12 +85,27 @@ async def arerank(
     *,
     deadline: float | None = None,
     stop: StopRule | None = None,
+    tell: ATell | None = None,
 ) -> Rescored | None:
     """Do the same without blocking the event loop."""
     progress = _Progress(documents)
-    for stage in stages:
-        progress.take(await arescore(stage, query, progress.left, deadline=deadline, stop=stop))
+    for number, reranker in enumerate(stages, start=1):
+        left = progress.left
+        stage = Stage(number, len(stages), len(left))
+        report = None if tell is None else _areporting(stage, tell)
+        rescored = await arescore(reranker, query, left, deadline=deadline, stop=stop, report=report)
+        progress.take(rescored)
+        if tell is not None:
+            await tell(stage.reranked(rescored))
     return progress.result
+
+
+def _reporting(stage: Stage, tell: Tell) -> Report:
+    return lambda scored: tell(stage.scored(scored))
+
+
+def _areporting(stage: Stage, tell: ATell) -> AReport:
+    return lambda scored: tell(stage.scored(scored))
 
 
 class _Progress:

@@ -1,4 +1,4 @@
-"""The stages of one query as child runs, for LangChain's tracers; where nobody listens, nothing is made."""
+"""The stages of one query as child runs and events of progress; where nobody listens, nothing is made."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -8,6 +8,7 @@ import numpy as np
 from langchain_core.callbacks import AsyncCallbackManager, CallbackManager
 from langchain_core.documents import Document
 
+from langchain_rerank_retriever.answering.events import ATell, Event, Tell, listened_to
 from langchain_rerank_retriever.answering.rescore import Rescored
 from langchain_rerank_retriever.protocols import SCORE_KEYS
 from langchain_rerank_retriever.recall.candidate import Candidate
@@ -34,6 +35,16 @@ class Runs:
     def __init__(self, manager: CallbackManager | None = None) -> None:
         """Take the manager of the query's own run; None, and one without handlers, traces nothing."""
         self._manager = manager if manager is not None and manager.handlers else None
+
+    @property
+    def tell(self) -> Tell | None:
+        """Dispatches an event of the query's own run; None where nobody listens."""
+        listened = self._manager is not None and listened_to(self._manager.handlers)
+        return self._dispatch if listened else None
+
+    def _dispatch(self, event: Event) -> None:
+        if self._manager is not None:
+            self._manager.on_custom_event(*event, run_id=self._manager.parent_run_id)
 
     @contextmanager
     def recall(self, query: str) -> Iterator[Traced]:
@@ -72,6 +83,16 @@ class AsyncRuns:
     def __init__(self, manager: AsyncCallbackManager | None = None) -> None:
         """Take the manager of the query's own run; None, and one without handlers, traces nothing."""
         self._manager = manager if manager is not None and manager.handlers else None
+
+    @property
+    def tell(self) -> ATell | None:
+        """Dispatches an event of the query's own run; None where nobody listens."""
+        listened = self._manager is not None and listened_to(self._manager.handlers)
+        return self._dispatch if listened else None
+
+    async def _dispatch(self, event: Event) -> None:
+        if self._manager is not None:
+            await self._manager.on_custom_event(*event, run_id=self._manager.parent_run_id)
 
     @asynccontextmanager
     async def recall(self, query: str) -> AsyncIterator[Traced]:
