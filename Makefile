@@ -12,7 +12,7 @@ INSTALLED := $(VENV)/.installed
 ENGINES_INSTALLED := $(VENV)/.installed-engines
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-engines test-nightly test-reliability check bench docs clean
+.PHONY: help install demo test test-slow test-engines test-package test-nightly test-reliability check bench docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ test-slow: install ## the tests that take more than half a minute each
 
 test-engines: $(ENGINES_INSTALLED) ## the tests with real servers, which it installs, starts and stops: pgvector, Milvus, Ray
 	$(BIN)/python -m tests.engines $(ARGS)
+
+test-package: install ## build the wheel and the source archive, and try the wheel in empty environments: each extra, [all]
+	$(BIN)/python -m tests.packaging $(ARGS)
 
 # With the full numbers of tests/reliability, in one process and without pytest's limit of time.
 test-nightly: test test-slow test-engines test-reliability ## all tests, with the full numbers; takes hours
