@@ -13,7 +13,8 @@ Standard output is data, standard error is progress, and `--json` makes the data
   `repair`);
 * 2: a mistake of the user's or a full disk, told in one line;
 * 130: interrupted;
-* 141: the reader of standard output has gone.
+* 141: the reader of standard output has gone;
+* 143: ended by SIGTERM, with temporary files removed; a second SIGTERM ends it at once.
 
 `langchain-rerank --install-completion` has the shell complete commands and options (bash, zsh, fish, PowerShell).
 
@@ -21,18 +22,53 @@ The same from Python: `langchain_rerank_retriever.training`, `langchain_rerank_r
 `langchain_rerank_retriever.bundle`.
 """
 
+import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 INTERRUPTED = 130  # 128 + SIGINT
+TERMINATED = 143  # 128 + SIGTERM
+
+
+class _Terminated(SystemExit):
+    """SIGTERM has come; goes up through everything that has to be cleaned up."""
+
+
+@contextmanager
+def _termination_cleans_up() -> Iterator[None]:
+    """Within the block SIGTERM raises `_Terminated`; where it is ignored or handled already, that stays."""
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    command = os.getpid()
+
+    def terminate(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        if os.getpid() != command:
+            os.kill(os.getpid(), number)  # a forked process, which has nothing of ours to clean up
+        raise _Terminated(TERMINATED)
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def main() -> None:
     """Run the command line."""
     try:
-        # Takes a part of a second, in which Ctrl-C is pressed, too.
-        from langchain_rerank_retriever.cli.app import main as run
+        with _termination_cleans_up():
+            # Takes a part of a second, in which Ctrl-C is pressed, too.
+            from langchain_rerank_retriever.cli.app import main as run
 
-        run()
+            run()
+    except _Terminated:
+        sys.stderr.write("langchain-rerank: terminated\n")
+        raise
     except KeyboardInterrupt:
         sys.stderr.write("langchain-rerank: interrupted\n")
         sys.exit(INTERRUPTED)

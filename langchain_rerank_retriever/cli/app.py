@@ -4,10 +4,13 @@ import errno
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from langchain_rerank_retriever import __version__
 from langchain_rerank_retriever.cli.filling import index, tune
@@ -22,10 +25,47 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE, what a shell reports for a program that a cl
 #: How a disk says that it takes no more.
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
+#: What typer raises for what was typed; it has no other public name.
+_UsageError: Any = typer.BadParameter.__base__
+
+
+class PlainErrors(TyperGroup):
+    """Tells a mistake in what was typed in two plain lines, in place of a box around several."""
+
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **how: Any) -> Any:
+        """Read the options before the name of a command."""
+        with _mistakes_in_lines():
+            return super().make_context(info_name, args, *rest, **how)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Find the command, read its options and run it."""
+        with _mistakes_in_lines(ctx):
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _mistakes_in_lines(group: Any = None) -> Iterator[None]:
+    try:
+        yield
+    except _UsageError as error:
+        message = printable(error.format_message())
+        if not message:
+            raise  # Without arguments help is shown.
+        command = "langchain-rerank"
+        if error.ctx is not None:
+            command = error.ctx.command_path
+        elif group is not None:  # a missing value, of which the parser does not say whose it is
+            command = f"{group.command_path} {group.invoked_subcommand}"
+        typer.echo(f"langchain-rerank: {message}", err=True)
+        typer.echo(f"Try '{command} --help'.", err=True)
+        sys.exit(USER_MISTAKE)
+
+
 app = typer.Typer(
     name="langchain-rerank",
     help="Recall with a bi-encoder, re-rank with a cross-encoder, tune both on your own data.",
     no_args_is_help=True,
+    cls=PlainErrors,
     add_completion=True,
     pretty_exceptions_enable=False,
 )
@@ -83,6 +123,13 @@ def search(
     query: Annotated[str, typer.Argument(help="What to search for.")],
     k: Count = 4,
     fetch_k: Annotated[int | None, typer.Option(min=1, help="How many candidates to re-rank.")] = None,
+    recall_mode: Annotated[
+        str | None, typer.Option(help="dense, lexical or hybrid; without it, as the bundle was tuned.")
+    ] = None,
+    collapse: Annotated[
+        str | None,
+        typer.Option(help="Metadata key of which each value comes once: parent, for the best chunk of each."),
+    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show every candidate with its scores.")] = False,
     json_: Json = False,
 ) -> None:
@@ -92,7 +139,8 @@ def search(
     """
     from langchain_rerank_retriever.cli import search as command
 
-    command.run(bundle, query, k=k, fetch_k=fetch_k, explain=explain, as_json=json_)
+    asked = command.Asked(k=k, fetch_k=fetch_k, recall_mode=recall_mode, collapse=collapse)
+    command.run(bundle, query, asked, explain=explain, as_json=json_)
 
 
 @app.command()
@@ -172,7 +220,7 @@ def main() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
     try:
-        app()
+        app(prog_name="langchain-rerank")
     except RerankError as error:
         typer.echo(f"langchain-rerank: {printable(str(error))}", err=True)
         sys.exit(USER_MISTAKE)

@@ -13,7 +13,9 @@ import typer
 from langchain_core.documents import Document
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 #: Characters of a document's text that are shown.
 PREVIEW = 160
@@ -98,7 +100,17 @@ def print_documents(documents: Sequence[Document]) -> None:
         score = document.metadata.get("relevance_score")
         shown = "" if score is None else f"  {score:.3f} ({document.metadata['relevance_kind']})"
         typer.echo(f"{place}. {printable(str(document.id))}{shown}")
-        typer.echo(f"   {printable(document.page_content)[:PREVIEW]}")
+        _print_beginning(printable(document.page_content))
+
+
+def _print_beginning(text: str) -> None:
+    """Print the beginning of a text; a terminal gets it broken between words, wide characters counted as two."""
+    shown = text if len(text) <= PREVIEW else text[:PREVIEW].rstrip() + "…"
+    console = Console(highlight=False)
+    if console.is_terminal:
+        console.print(Padding(Text(shown), (0, 0, 0, 3), expand=False))
+    else:
+        typer.echo(f"   {shown}")
 
 
 def as_data(documents: Sequence[Document]) -> list[dict[str, Any]]:

@@ -1,17 +1,30 @@
 """`langchain-rerank search`."""
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from langchain_rerank_retriever.answering.options import checked
 from langchain_rerank_retriever.cli.output import as_data, print_documents, print_json, print_table
 from langchain_rerank_retriever.protocols import ExplainedCandidate, Explanation
 from langchain_rerank_retriever.retriever import RerankRetriever
 
 
-def run(bundle: Path, query: str, *, k: int, fetch_k: int | None, explain: bool, as_json: bool) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """How it is searched; None for the bundle's own setting."""
+
+    k: int
+    fetch_k: int | None
+    recall_mode: Any
+    collapse: str | None
+
+
+def run(bundle: Path, query: str, asked: Asked, *, explain: bool, as_json: bool) -> None:
     """Search a bundle and print what it returns."""
+    checked("recall_mode", asked.recall_mode)  # before models are loaded
     retriever = RerankRetriever.load_local(bundle, read_only=True)
-    explanation = retriever.explain(query, k=k, fetch_k=fetch_k)
+    explanation = retriever.explain(query, **asdict(asked))
     if as_json:
         print_json(_data(explanation, explain=explain))
         return

@@ -19,6 +19,7 @@ from langchain_rerank_retriever.cli.documents.sources import TABLES, Source
 from langchain_rerank_retriever.cli.documents.tables import table_rows
 from langchain_rerank_retriever.cli.files import Files, tell_bad
 from langchain_rerank_retriever.cli.output import print_json, print_text, printable, warnings_in_lines
+from langchain_rerank_retriever.cli.whole_labels import of_chunks
 from langchain_rerank_retriever.embeddings import PooledEmbeddings
 from langchain_rerank_retriever.errors import DataError, FormatError, InvalidArgumentError
 from langchain_rerank_retriever.training import TuningReport, tune
@@ -97,6 +98,8 @@ def run(files: Files, source: Path | None, labels: Labels, how: Run, *, as_json:
         else:
             embeddings = opened.enter_context(_model_of(source, how.model))
             documents = _stored(source)
+        training = of_chunks(training, documents)
+        held_out = of_chunks(held_out, documents, beir_split="test")
         result = tune(
             documents,
             training,

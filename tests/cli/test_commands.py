@@ -106,6 +106,24 @@ def test_explain(run: Run, bundle: Path) -> None:
         assert one["id"] in finished.out
 
 
+def test_search_by_mode_and_by_parent(run: Run, bundle: Path) -> None:
+    def found(*options: object) -> list[dict[str, Any]]:
+        finished = run("search", bundle, "whale river", "--k", 9, "--json", *options)
+        assert finished.code == 0
+        return list(json.loads(finished.out)["documents"])
+
+    assert all("dense_score" in one["metadata"] for one in found("--recall-mode", "dense"))
+    every = found()
+    places = [one["metadata"]["nested"]["place"] for one in every if "nested" in one["metadata"]]
+    assert len(set(places)) < len(places)
+    collapsed = found("--collapse", "nested.place")
+    places = [one["metadata"]["nested"]["place"] for one in collapsed if "nested" in one["metadata"]]
+    assert len(set(places)) == len(places)
+    assert collapsed[0]["id"] == every[0]["id"]
+    line = one_line(run("search", bundle, "whale", "--recall-mode", "sparse"))
+    assert line.startswith("langchain-rerank: recall_mode must be one of")
+
+
 def test_the_bundle_is_only_read(run: Run, bundle: Path) -> None:
     before = {path: path.read_bytes() for path in sorted(bundle.rglob("*")) if path.is_file()}
     run("search", bundle, "whale")
@@ -424,21 +442,26 @@ def test_an_unknown_package(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "message"),
     [
-        ("search",),
-        ("search", "x", "y", "--k", "0"),
-        ("search", "x", "y", "--k", "many"),
-        ("dance",),
-        ("--dance",),
+        (("search",), "Missing argument"),
+        (("search", "x", "y", "--k", "0"), "Invalid value for '--k' / '-k': "),
+        (("search", "x", "y", "--k", "many"), "Invalid value for '--k' / '-k': "),
+        (("search", "x", "y", "z"), "Got unexpected extra argument"),
+        (("search", "x", "y", "--dance"), "No such option: --dance"),
+        (("search", "x", "y", "--k"), "Option '--k' requires an argument"),
+        (("index", "x"), "Missing option '--into'"),
+        (("dance",), "No such command 'dance'"),
+        (("--dance",), "No such option: --dance"),
     ],
 )
-def test_wrong_usage(run: Run, arguments: tuple[str, ...]) -> None:
+def test_wrong_usage_is_two_plain_lines(run: Run, arguments: tuple[str, ...], message: str) -> None:
     finished = run(*arguments)
-    assert finished.code == 2
-    assert finished.out == ""
-    assert "Traceback" not in finished.err
-    assert "Usage:" in finished.err
+    assert (finished.code, finished.out) == (2, "")
+    told, hint = finished.err.splitlines()
+    assert told.startswith(f"langchain-rerank: {message}")
+    command = "" if arguments[0] in ("dance", "--dance") else f" {arguments[0]}"
+    assert hint == f"Try 'langchain-rerank{command} --help'."
 
 
 def test_a_damaged_bundle(run: Run, bundle: Path, tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from langchain_core.documents import Document
 
 from langchain_rerank_retriever import FaissStore, PooledEmbeddings, RerankRetriever
 from langchain_rerank_retriever.cli import tune as command
+from langchain_rerank_retriever.cli.whole_labels import of_chunks
+from langchain_rerank_retriever.errors import DataError
 from langchain_rerank_retriever.training import TuningReport
 from langchain_rerank_retriever.training.proof.report import SystemReport
 from tests.training.conftest import animals
@@ -222,3 +224,30 @@ def test_a_run(run: Run, corpus: Path, train: Path, tmp_path: Path, minilm_folde
     assert (again["unchanged"], again["added"], again["changed"]) == (len(animals()), 0, 0)
     found = json.loads(run("search", output, animals()[0].page_content, "-k", 1, "--json").out)
     assert Document(**found["documents"][0]).id == animals()[0].id
+
+
+def chunked(whole: str, count: int) -> list[Document]:
+    return [
+        Document(id=f"{whole}#{n}", page_content=f"{whole} {n}", metadata={"parent": whole, "chunk": n})
+        for n in range(1, count + 1)
+    ]
+
+
+def test_labels_that_name_what_was_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    documents = [*chunked("a.md", 2), *chunked("b.md", 9), Document(id="c", page_content="c")]
+    rows = [{"query": "x", "document_id": "a.md", "relevance": 2}, {"query": "y", "document_id": "c"}]
+    assert of_chunks(rows, documents) == [
+        {"query": "x", "document_id": "a.md#1", "relevance": 2},
+        {"query": "x", "document_id": "a.md#2", "relevance": 2},
+        {"query": "y", "document_id": "c"},
+    ]
+    assert "1 labels name documents that were cut" in capsys.readouterr().err
+    assert of_chunks(rows[1:], documents) is not None
+    assert of_chunks(None, documents) is None
+    untouched = [{"query": "x", "document_id": "a.md#1"}]
+    assert of_chunks(untouched, documents) is untouched
+    # A document that is there whole is meant itself.
+    there = [*documents, Document(id="a.md", page_content="a")]
+    assert of_chunks(rows, there) is rows
+    with pytest.raises(DataError, match=r"'b\.md' was cut into 9 chunks.*'b\.md#1' to 'b\.md#9'"):
+        of_chunks([{"query": "x", "document_id": "b.md"}], documents)

@@ -14,7 +14,7 @@ from .signals import Ended, run
 QUERIES = {f"q{number}": one["query"] for number, one in enumerate(about_animals()[:30])}
 QRELS = {f"q{number}": {one["document_id"]: 1} for number, one in enumerate(about_animals()[:30])}
 
-USER_MISTAKE, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
+USER_MISTAKE, INTERRUPTED, BROKEN_PIPE, TERMINATED = 2, 130, 141, 143
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,9 @@ def damage(place: Place) -> None:
 
 def check_ended(ended: Ended, number: int, told: str) -> None:
     """It went well, since it was done before the signal came, or it was ended by it; nothing else."""
-    # An interpreter that is past its last line leaves Ctrl-C to the system.
-    allowed = (0, -signal.SIGTERM) if number == signal.SIGTERM else (0, INTERRUPTED, -signal.SIGINT)
+    # An interpreter that is past its last line leaves signals to the system.
+    code = TERMINATED if number == signal.SIGTERM else INTERRUPTED
+    allowed = (0, code, -number)
     assert ended.code in allowed, (told, ended)
     check_quiet(ended, told)
 

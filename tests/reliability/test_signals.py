@@ -8,6 +8,9 @@ import json
 import random
 import shutil
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +30,7 @@ from .signals_place import (
     BROKEN_PIPE,
     QRELS,
     QUERIES,
+    TERMINATED,
     USER_MISTAKE,
     Place,
     check_ended,
@@ -105,6 +109,29 @@ def test_signals_at_random_moments(place: Place, fresh: bool, amount: int, goal:
         check_whole(place, "after all signals")
         count.note = f"{ended_by_signal} of {amount} {'fresh' if fresh else 'forked'} ended by them"
         assert ended_by_signal >= amount // 4
+
+
+def test_sigterm_is_told_in_a_line_and_cleans_up(tmp_path: Path) -> None:
+    started, scratch = tmp_path / "started", tmp_path / "scratch"
+    scratch.mkdir()
+    program = (
+        "import tempfile, time, pathlib; from langchain_rerank_retriever import cli;"
+        "from langchain_rerank_retriever.cli import app\n"
+        "def work():\n"
+        f"    with tempfile.TemporaryDirectory(dir={str(scratch)!r}):\n"
+        f"        pathlib.Path({str(started)!r}).touch()\n"
+        "        time.sleep(60)\n"
+        "app.main = work\n"
+        "cli.main()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)
+    while not started.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (TERMINATED, "langchain-rerank: terminated\n")
+    assert list(scratch.iterdir()) == []
 
 
 @pytest.mark.slow
