@@ -14,7 +14,7 @@ class RepairResult:
 
     Attributes:
         ok: Whether nothing is wrong any more.
-        repaired: What was made anew, in words.
+        repaired: What was made anew, in words; when the store was opened, too.
         problems: What is still wrong, each in one sentence; with any, nothing else can be relied on.
     """
 
@@ -35,6 +35,7 @@ def repair(engine: Engine) -> RepairResult:
         RerankError: Something cannot be read or written, for a reason that is not damage.
     """
     engine.connections.check_open(writing=True)
+    mended, engine.mended = engine.mended, []
     repaired: list[Part] = []
     while True:
         found = findings(engine, deep=True)
@@ -51,7 +52,8 @@ def repair(engine: Engine) -> RepairResult:
             "The documents and vectors themselves are damaged, and nothing holds them once more: restore a copy "
             "that save_local() made, or index the documents anew. What was read of them can be saved by documents()."
         )
-    return RepairResult(not problems, tuple(part.value for part in repaired), tuple(problems))
+    names = dict.fromkeys([*mended, *(part.value for part in repaired)])
+    return RepairResult(not problems, tuple(names), tuple(problems))
 
 
 def _lookup(engine: Engine) -> None:
