@@ -84,8 +84,6 @@ class Engine:
         self._bound = Bound(Model(embeddings), None)
         #: None where nothing speaks against what is derived from the documents.
         self.doubt: Doubt | None = None
-        #: What was made anew since the store was opened without anybody having been told by repair().
-        self.mended: list[str] = []
         self._check: Callable[[Callable[[], bool]], None] | None = None
 
     @property

@@ -14,7 +14,7 @@ class RepairResult:
 
     Attributes:
         ok: Whether nothing is wrong any more.
-        repaired: What was made anew, in words; when the store was opened, too.
+        repaired: What was made anew, in words.
         problems: What is still wrong, each in one sentence; with any, nothing else can be relied on.
     """
 
@@ -35,7 +35,6 @@ def repair(engine: Engine) -> RepairResult:
         RerankError: Something cannot be read or written, for a reason that is not damage.
     """
     engine.connections.check_open(writing=True)
-    mended, engine.mended = engine.mended, []
     repaired: list[Part] = []
     while True:
         found = findings(engine, deep=True)
@@ -52,8 +51,7 @@ def repair(engine: Engine) -> RepairResult:
             "The documents and vectors themselves are damaged, and nothing holds them once more: restore a copy "
             "that save_local() made, or index the documents anew. What was read of them can be saved by documents()."
         )
-    names = dict.fromkeys([*mended, *(part.value for part in repaired)])
-    return RepairResult(not problems, tuple(names), tuple(problems))
+    return RepairResult(not problems, tuple(part.value for part in repaired), tuple(problems))
 
 
 def _lookup(engine: Engine) -> None:

@@ -77,7 +77,6 @@ def _react(engine: Engine, file: Path) -> None:
         logger.warning(text)
         return
     result = repair(engine)
-    engine.mended += result.repaired
     logger.warning("The store at %s was damaged since it was closed: %s", file.parent, problems)
     logger.warning("Made anew: %s", ", ".join(result.repaired))
     if not result.ok:
