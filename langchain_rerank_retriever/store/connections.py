@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from langchain_rerank_retriever.errors import ClosedError, FormatError, ReadOnlyError, StorageError
 
-from . import beside_sqlite, forking, seal
+from . import beside_sqlite, forking
 
 #: Seconds that a writer waits for the writers of other processes.
 BUSY_SECONDS = 30.0
@@ -152,8 +152,6 @@ class Connections:
         self.check_open(writing=True)
         with self._connection(self._lock) as connection:
             connection.execute("BEGIN IMMEDIATE")
-            if self._file is not None:
-                seal.break_(self._file)
             yield connection
             connection.execute("COMMIT")
 
@@ -228,11 +226,6 @@ class Connections:
                 self._discard(self._idle.pop())
             except IndexError:
                 return
-
-    @property
-    def file(self) -> Path | None:
-        """The database's file; None for one in memory."""
-        return self._file
 
     @property
     def folder(self) -> Path | None:

@@ -8,7 +8,7 @@ from filelock import FileLock
 from langchain_rerank_retriever import files
 from langchain_rerank_retriever.errors import FormatError, StorageError
 
-from . import changes, rows, schema, seal, sealing, snapshots, view_writing
+from . import changes, rows, schema, snapshots, view_writing
 from .connections import BUSY_SECONDS, SQLITE_ERRORS, Connections, connect, storage_error
 from .forking import at_work
 from .rows import State
@@ -82,11 +82,9 @@ def _begin_generation(copy: Path, folder: Path, state: State, view: View) -> Non
             changes.write_record(connection, record)
     finally:
         connection.close()
-    sealing.set_of(copy)
 
 
 def _overwrite(copy: Path, target: Path) -> None:
-    seal.break_(target)
     source, destination = connect(copy, read_only=True), connect(target)
     try:
         source.backup(destination)
@@ -98,6 +96,3 @@ def _overwrite(copy: Path, target: Path) -> None:
     # after a power loss it could be there again, and undo what was saved.
     files.sync(target.parent)
     view_writing.remove_others(target.parent, record.file if record else None)
-    # Whoever closed it before the lock was taken may have set one.
-    seal.break_(target)
-    sealing.set_of(target)

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from langchain_core.embeddings import Embeddings
 
-from langchain_rerank_retriever.errors import FormatError, InvalidDocumentError, RerankError
+from langchain_rerank_retriever.errors import InvalidDocumentError, RerankError
 from langchain_rerank_retriever.protocols import FloatArray
 
 from . import changes, rows
@@ -48,19 +48,6 @@ class Bound:
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
-    """That what is derived from the documents may be wrong.
-
-    Attributes:
-        text: Why, in a sentence with what helps.
-        of_lookup: Whether SQLite's own indexes are among it, by which documents are found by their ids.
-    """
-
-    text: str
-    of_lookup: bool
-
-
-@dataclass(frozen=True, slots=True)
 class _Written:
     generation: int
     change: Change | None
@@ -82,43 +69,11 @@ class Engine:
         self.frequencies = Frequencies()
         self.views = Views(connections, Snapshots(connections, mapped=mapped), threads=threads)
         self._bound = Bound(Model(embeddings), None)
-        #: None where nothing speaks against what is derived from the documents.
-        self.doubt: Doubt | None = None
-        self._check: Callable[[Callable[[], bool]], None] | None = None
 
     @property
     def model(self) -> Model:
         """The model that queries and documents are embedded with."""
         return self._bound.model
-
-    def check_later(self, check: Callable[[Callable[[], bool]], None]) -> None:
-        """Have a check made in the background, or before the first change, whichever comes first."""
-        self._check = check
-        self.views.begin_with(check)
-
-    def check_derived(self) -> None:
-        """Refuse what would be answered from the metadata or lexical index where these may be damaged.
-
-        Raises:
-            FormatError: Saying what is damaged and what helps.
-        """
-        if self.doubt is not None:
-            raise FormatError(self.doubt.text)
-
-    def check_lookup(self) -> None:
-        """Refuse what would look documents up by their ids where SQLite's own indexes may be damaged.
-
-        Raises:
-            FormatError: Saying what is damaged and what helps.
-        """
-        if self.doubt is not None and self.doubt.of_lookup:
-            raise FormatError(self.doubt.text)
-
-    def _check_before_change(self) -> None:
-        """Likewise, after the check that is still due: a change would break the seal, by which damage is found."""
-        if self._check is not None:
-            self._check(lambda: True)
-        self.check_lookup()
 
     def close(self) -> None:
         """Close the database and let go of the indexes; writes a snapshot where one is due."""
@@ -191,7 +146,6 @@ class Engine:
             given: Unit vectors, shape ``(len(entries), d)``; None to embed those whose text is new.
             batch_size: Texts embedded at a time.
         """
-        self._check_before_change()
         made: Embedded | None = None
         maker: tuple[Model, int] | None = None
         while True:
@@ -253,7 +207,6 @@ class Engine:
 
     def delete(self, ids: Sequence[str]) -> None:
         """Delete the documents that exist among some ids, in one transaction."""
-        self._check_before_change()
         with self.connections.writing() as connection:
             changes.delete(connection, rows.read_state(connection), ids)
         self.refresh()
@@ -262,12 +215,10 @@ class Engine:
         """Delete everything and forget the model, in one transaction."""
         with self.connections.writing() as connection:
             changes.clear(connection, rows.read_state(connection))
-        self.doubt = None
         self.refresh()
 
     def reembed(self, embeddings: Embeddings, *, batch_size: int = rows.BATCH) -> None:
         """Move all documents into the space of another model, in one transaction at the end."""
-        self._check_before_change()
         model = Model(embeddings)
         probes = model.probes()
         made: dict[tuple[int, int, int], FloatArray] = {}

@@ -9,7 +9,7 @@ from langchain_core.embeddings import Embeddings
 
 from langchain_rerank_retriever.errors import InvalidArgumentError, StorageError
 
-from . import schema, sealing
+from . import schema
 from .copying import save_copy
 from .engine import Engine
 from .lexical.languages import Lexical
@@ -87,7 +87,6 @@ class FaissStore(WritableStore):
                 self._engine.bound_model()
             with self._engine.snapshot() as snapshot:
                 self._kinds = (snapshot.state.index_kind, snapshot.state.lexical)
-            sealing.check_first(self._engine)
             self._engine.views.upkeep.consider()
         except BaseException:
             connections.close()

@@ -12,7 +12,7 @@ from pathlib import Path
 from langchain_rerank_retriever.errors import FormatError
 
 #: Snapshots are not among them: their reader looks for itself, and leaves aside what is none.
-_OPENED = re.compile(r"store\.db(-journal|-wal|-shm)?|store\.seal(\.tmp)?|(snapshot|build)\.lock")
+_OPENED = re.compile(r"store\.db(-journal|-wal|-shm)?|(snapshot|build)\.lock")
 #: At the end of a journal that is part of a transaction over several databases. SQLite then removes the file that it
 #: names, wherever that lies.
 _SHARED_JOURNAL = bytes.fromhex("d9d505f920a163d7")

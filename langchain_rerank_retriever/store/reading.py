@@ -12,7 +12,7 @@ from langchain_core.vectorstores import VectorStore
 
 from langchain_rerank_retriever.errors import InvalidArgumentError, RerankError
 
-from . import rows, schema, sealing
+from . import rows, schema
 from .engine import Engine, Snapshot
 from .filters import compile_filter
 from .indexing import IndexInfo
@@ -64,7 +64,6 @@ class ReadableStore(VectorStore):
         """Documents by id, in the order of the ids, each once; an unknown id is left out."""
         wanted = wanted_ids(ids, method="get_by_ids()")
         with self._engine.snapshot() as snapshot:
-            self._engine.check_lookup()
             found = rows.by_ids(snapshot.connection, wanted)
         return [found[document_id].document() for document_id in wanted if document_id in found]
 
@@ -114,7 +113,6 @@ class ReadableStore(VectorStore):
         text, wanted = checked_query(query), wanted_ids(ids, method="lexical_scores()")
         with self._engine.snapshot() as snapshot:
             lexicon = self._lexicon(snapshot)
-            self._engine.check_lookup()
             found = rows.pks_of(snapshot.connection, wanted)
             scores = lexicon.scores(text, list(found.values()))
         return {name: scores.get(found[name], 0.0) for name in wanted if name in found}
@@ -123,7 +121,6 @@ class ReadableStore(VectorStore):
         state = snapshot.state
         if not state.lexical:
             raise InvalidArgumentError("This store has no lexical index: it was made with lexical=False")
-        self._engine.check_derived()
         return Lexicon(snapshot.connection, state.analyzer, self._engine.frequencies, state.generation)
 
     async def alexical_search(
@@ -212,12 +209,7 @@ class ReadableStore(VectorStore):
         return self
 
     def close(self) -> None:
-        """Let go of files and memory; may be called again. Everything else then raises ClosedError.
-
-        A store in a folder is sealed: when it is opened again, damage that came meanwhile is found.
-        """
-        self._engine.views.close()
-        sealing.set_last(self._engine)
+        """Let go of files and memory; may be called again. Everything else then raises ClosedError."""
         self._engine.close()
 
     def __enter__(self) -> Self:

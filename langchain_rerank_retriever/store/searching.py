@@ -56,7 +56,7 @@ class SearchableStore(ReadableStore):
     ) -> Scored:
         """As `similarity_search`, with cosine similarities in [-1, 1], higher is better."""
         refuse_unknown("similarity_search_with_score", kwargs)
-        text, count, condition = checked_query(query), checked_count(k, "k"), self._condition(filter)
+        text, count, condition = checked_query(query), checked_count(k, "k"), compile_filter(filter)
         return self._engine.answer(
             text, lambda snapshot, vector: _nearest(snapshot, vector, count, condition)
         )
@@ -99,7 +99,7 @@ class SearchableStore(ReadableStore):
                 zero.
         """
         refuse_unknown("similarity_search_with_score_by_vector", kwargs)
-        vector, count, condition = unit_query(embedding), checked_count(k, "k"), self._condition(filter)
+        vector, count, condition = unit_query(embedding), checked_count(k, "k"), compile_filter(filter)
         with self._engine.snapshot() as snapshot:
             _check_dimension(vector, snapshot)
             return _nearest(snapshot, vector, count, condition)
@@ -129,7 +129,6 @@ class SearchableStore(ReadableStore):
         query, wanted = unit_query(vector), wanted_ids(ids, method="dense_scores()")
         with self._engine.snapshot() as snapshot:
             _check_dimension(query, snapshot)
-            self._engine.check_lookup()
             found = rows.pks_of(snapshot.connection, wanted)
             scores = snapshot.view.scores(query, np.array(list(found.values()), dtype=np.int64))
         by_id = dict(zip(found, scores.tolist()))
@@ -143,16 +142,9 @@ class SearchableStore(ReadableStore):
         """
         wanted = wanted_ids(ids, method="vectors_by_ids()")
         with self._engine.snapshot() as snapshot:
-            self._engine.check_lookup()
             found = rows.pks_of(snapshot.connection, wanted)
             vectors = snapshot.view.vectors(np.array(list(found.values()), dtype=np.int64))
         return dict(zip(found, vectors))
-
-    def _condition(self, condition: Filter | None) -> Condition | None:
-        compiled = compile_filter(condition)
-        if compiled is not None:
-            self._engine.check_derived()
-        return compiled
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
         return relevance
@@ -180,7 +172,7 @@ class SearchableStore(ReadableStore):
         text, choose, condition = (
             checked_query(query),
             _Diverse(k, fetch_k, lambda_mult),
-            self._condition(filter),
+            compile_filter(filter),
         )
         return self._engine.answer(text, lambda snapshot, vector: choose(snapshot, vector, condition))
 
@@ -207,7 +199,7 @@ class SearchableStore(ReadableStore):
         vector, choose, condition = (
             unit_query(embedding),
             _Diverse(k, fetch_k, lambda_mult),
-            self._condition(filter),
+            compile_filter(filter),
         )
         with self._engine.snapshot() as snapshot:
             _check_dimension(vector, snapshot)

@@ -30,20 +30,12 @@ class Part(Enum):
     SNAPSHOT = "the snapshot"
 
 
-_REPORTED = "SQLite reports:"
-
-
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One problem, in one sentence, and where it lies."""
 
     part: Part
     text: str
-
-    @property
-    def is_of_sqlite(self) -> bool:
-        """Whether it is about the form of the database file, which SQLite checks."""
-        return self.text.startswith(_REPORTED)
 
     def with_remedy(self) -> str:
         """The problem, and what helps."""
@@ -124,7 +116,7 @@ def _structure(snapshot: Snapshot, *, deep: bool) -> Iterator[Finding]:
     # The longer check also compares SQLite's indexes with its tables.
     for (line,) in connection.execute("PRAGMA integrity_check(10)" if deep else "PRAGMA quick_check(10)"):
         if line != "ok":
-            yield Finding(Part.LOOKUP if _LOOKUP.search(line) else Part.SOURCE, f"{_REPORTED} {line}")
+            yield Finding(Part.LOOKUP if _LOOKUP.search(line) else Part.SOURCE, f"SQLite reports: {line}")
     documents, vectors, paired = connection.execute(
         "SELECT (SELECT count(*) FROM document), (SELECT count(*) FROM vector), "
         "(SELECT count(*) FROM document JOIN vector USING (pk))"

@@ -44,7 +44,6 @@ class Views:
         self._setting = "flat"
         self._refused = 0
         self.current = _NONE
-        self._first: Task | None = None
         self.upkeep = Upkeep(self._next_task, lambda: self.current.seq)
 
     def of(self, connection: sqlite3.Connection, state: State) -> View | None:
@@ -120,18 +119,7 @@ class Views:
             return None
         return view
 
-    def begin_with(self, task: Task) -> None:
-        """Have something done in the background before all else."""
-        self._first = task
-
-    def _do_first(self, go_on: Callable[[], bool]) -> None:
-        task, self._first = self._first, None
-        if task is not None:
-            task(go_on)
-
     def _next_task(self) -> Task | None:
-        if self._first is not None:
-            return self._do_first
         if not self._snapshots.is_checked:
             return self.check
         if self._is_graph_due():

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from langchain_rerank_retriever.store import FaissStore, seal
+from langchain_rerank_retriever.store import FaissStore
 from tests.store.helpers import FastEmbeddings
 
 from .damage import Outcome, Way, files_of, laid_out
@@ -23,9 +23,8 @@ TEXTS = [
 ]
 METADATA = [{"group": place % 4, "nested": {"tags": [f"t{place % 3}", "all"]}} for place in range(COUNT)]
 
-#: Answers that are read from an index of SQLite's, whose pages have no checksum. In a store that was not closed, and so
-#: has no seal, damage there is found by `verify(deep=True)` and mended by `repair`, and until then may show. Everything
-#: else must never be wrong, and in a closed store neither must these.
+#: Answers that are read from an index of SQLite's, whose pages have no checksum: damage there is found by
+#: `verify(deep=True)` and mended by `repair`, and until then may show. Everything else must never be wrong.
 DERIVED = frozenset({"lexical", "lexical scores", "filtered", "compared", "by id"})
 #: What a problem must name, so that whoever reads it knows what to do.
 REMEDIES = ("repair", "restore", "save the bundle anew", "Save the bundle anew", "save anew")
@@ -90,11 +89,6 @@ class Subject:
     files: Mapping[str, bytes]
     expected: tuple[dict[str, str], ...]
 
-    @property
-    def may_be_wrong(self) -> frozenset[str]:
-        """Answers that damage may make wrong."""
-        return frozenset() if seal.NAME in self.files else DERIVED
-
 
 def subject(make_folder: Any, scratch: Path) -> Subject:
     make_folder(scratch)
@@ -154,13 +148,13 @@ def differing(found: Mapping[str, str], whole: Subject) -> list[str]:
     return min(wrong, key=len)
 
 
-def fault_of(outcome: Outcome, may_be_wrong: frozenset[str]) -> str:
+def fault_of(outcome: Outcome) -> str:
     """What must not be, in words; nothing where all is as it must be."""
     facts = outcome.facts
     if outcome.refused is not None:
         return "" if len(outcome.message) > 20 else f"an error that says nothing: {outcome.message!r}"
     wrong, problems = set(facts["wrong"]), facts["problems"]
-    if wrong - may_be_wrong:
+    if wrong - DERIVED:
         return f"wrong answers: {sorted(wrong)}; verify says {problems}"
     if wrong and not problems:
         return f"wrong answers that verify does not see: {sorted(wrong)}"

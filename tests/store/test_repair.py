@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from langchain_rerank_retriever.errors import ReadOnlyError
-from langchain_rerank_retriever.store import FaissStore, indexing, seal, snapshots, upkeep
+from langchain_rerank_retriever.store import FaissStore, indexing, snapshots, upkeep
 
 from .helpers import FastEmbeddings
 
@@ -64,8 +64,6 @@ def before(folder: Path) -> list[Any]:
 
 
 def change(folder: Path, *statements: str) -> None:
-    # As in a store that was not closed since: what a seal tells, tests/store/test_seal.py sees to.
-    (folder / seal.NAME).unlink(missing_ok=True)
     with closing(sqlite3.connect(folder / "store.db", isolation_level=None)) as connection:
         for statement in statements:
             connection.execute(statement)
@@ -80,7 +78,6 @@ def damage_snapshot(folder: Path, how: Callable[[bytearray], Any]) -> None:
 
 def leave_an_index_behind(folder: Path) -> None:
     """A vector says that it came with the first change, SQLite's index of changes that it came with the second."""
-    (folder / seal.NAME).unlink(missing_ok=True)
     with closing(sqlite3.connect(folder / "store.db", isolation_level=None)) as connection:
         connection.execute("PRAGMA writable_schema = ON")
         rows = connection.execute("SELECT * FROM sqlite_master WHERE name = 'vector_seq'").fetchall()

@@ -109,7 +109,7 @@ def test_changes_after_the_snapshot_are_followed(
 def test_a_small_store_has_no_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshots, "MIN_ROWS", COUNT + 10)
     make(tmp_path / "s")
-    assert sorted(path.name for path in (tmp_path / "s").iterdir()) == ["store.db", "store.seal"]
+    assert sorted(path.name for path in (tmp_path / "s").iterdir()) == ["store.db"]
 
 
 def test_a_new_snapshot_replaces_the_old(tmp_path: Path) -> None:
@@ -123,7 +123,6 @@ def test_a_new_snapshot_replaces_the_old(tmp_path: Path) -> None:
     assert sorted(path.suffix for path in (tmp_path / "s").iterdir()) == [
         ".db",
         ".lock",
-        ".seal",
         ".snapshot",
         ".txt",
     ]
@@ -297,7 +296,6 @@ def test_a_restored_database_does_not_take_the_snapshot_of_another_history(
     with FaissStore(FastEmbeddings(), path=tmp_path / "s") as store:
         store.add_texts([f"lost {i}" for i in range(50)], ids=[f"lost {i}" for i in range(50)])
     shutil.copy(backup, tmp_path / "s" / "store.db")
-    (tmp_path / "s" / "store.seal").unlink()
     rebuilt.clear()
     with FaissStore(FastEmbeddings(), path=tmp_path / "s") as store:
         check(store, vectors)
