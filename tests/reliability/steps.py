@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from langchain_rerank_retriever.store import view_writing
+from langchain_rerank_retriever.store import beside_sqlite, view_writing
 from langchain_rerank_retriever.store.snapshots import Snapshots
 from langchain_rerank_retriever.store.views import Views
 
@@ -141,7 +141,7 @@ def _opening(watch: _Watch, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _connecting(watch: _Watch, function: Callable[..., Any]) -> Callable[..., Any]:
-    class Watched(sqlite3.Connection):
+    class Watched(beside_sqlite.Connection):
         """Reports the statements that change something."""
 
         _file: Path | None = None
@@ -169,7 +169,7 @@ def _connecting(watch: _Watch, function: Callable[..., Any]) -> Callable[..., An
             return watch.step(found[0], call, database=self._file, connection=self)
 
     def connect(target: str, **keywords: Any) -> sqlite3.Connection:
-        connection = function(target, factory=Watched, **keywords)
+        connection = function(target, **{**keywords, "factory": Watched})
         row = connection.execute("PRAGMA database_list").fetchone()
         connection._file = Path(row[2]) if row[2] else None
         return connection

@@ -5,7 +5,6 @@ import random
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,12 @@ from langchain_rerank_retriever import RerankRetriever
 from langchain_rerank_retriever.errors import StorageError
 from langchain_rerank_retriever.runtime.backend import Row
 from langchain_rerank_retriever.runtime.serving.worker import Worker
-from langchain_rerank_retriever.store import FaissStore, rows, snapshots, upkeep, view_writing
+from langchain_rerank_retriever.store import FaissStore, beside_sqlite, rows, snapshots, upkeep, view_writing
 from tests.runtime.words import WordBackend
 from tests.store.helpers import FastEmbeddings, content
 
 
-class FailingConnection(sqlite3.Connection):
+class FailingConnection(beside_sqlite.Connection):
     """A connection on a disk that is full whenever a statement begins as `failing` says."""
 
     failing: str | None = None
@@ -41,7 +40,12 @@ class FailingConnection(sqlite3.Connection):
 
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FailingConnection]]:
-    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=FailingConnection))
+    connect = sqlite3.connect
+    monkeypatch.setattr(
+        sqlite3,
+        "connect",
+        lambda target, **keywords: connect(target, **{**keywords, "factory": FailingConnection}),
+    )
     yield FailingConnection
     FailingConnection.failing = None
 
