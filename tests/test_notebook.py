@@ -97,6 +97,7 @@ def test_folders_are_found(text: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skip(reason="has not been run to its end yet, so nobody knows how long it takes")
 def test_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: Any) -> None:
     from nbclient import NotebookClient
     from traitlets.config import Config
