@@ -272,7 +272,8 @@ class Losses:
 
 def _is_over(step: Step) -> bool:
     """Whether what SQLite was asked for is durable by its own account."""
-    if step.name == "close" or step.connection is None:
+    # The journal's mode cannot be changed within a transaction, so one that is open was begun later, to read.
+    if step.name in ("close", "PRAGMA journal_mode") or step.connection is None:
         return True
     if step.name == "BEGIN IMMEDIATE":
         assert step.connection.execute("PRAGMA synchronous").fetchone()[0] >= _FULL
