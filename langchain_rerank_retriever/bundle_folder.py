@@ -1,6 +1,5 @@
 """What lies in a bundle's folder: which names are ours, free, or needed by nothing any more; what may not lie there."""
 
-import hashlib
 import json
 import os
 import re
@@ -11,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from langchain_rerank_retriever.errors import FormatError, InvalidArgumentError, StorageError
-from langchain_rerank_retriever.files import sync
+from langchain_rerank_retriever.files import CHECKSUM, checksum, sync
 
 MANIFEST = "bundle.json"
-CHECKSUM = "checksum"
 #: More than any report that tune() writes; what is larger would fill the memory before it is seen to be none.
 MANIFEST_BYTES = 64 * 1024 * 1024
 
@@ -61,7 +59,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def commit(target: Path, manifest: Mapping[str, Any]) -> None:
     """Put a manifest, with a checksum of all that it says, in the place of the earlier one, durably."""
     scratch = target / f".{MANIFEST}.tmp"
-    whole = {**manifest, CHECKSUM: _checksum(manifest)}
+    whole = {**manifest, CHECKSUM: checksum(manifest)}
     scratch.write_text(json.dumps(whole, ensure_ascii=False, indent=2, allow_nan=False), encoding="utf-8")
     sync(scratch)
     scratch.replace(target / MANIFEST)
@@ -74,16 +72,11 @@ def check_seal(path: Path, manifest: Mapping[str, Any]) -> None:
     Raises:
         FormatError: If it is not as it was written.
     """
-    if CHECKSUM in manifest and manifest[CHECKSUM] != _checksum(manifest):
+    if CHECKSUM in manifest and manifest[CHECKSUM] != checksum(manifest):
         raise FormatError(
             f"{path} is damaged: it is not what was written. Restore it from a copy, or save anew; if you edited it "
             f"on purpose, remove its {CHECKSUM!r}."
         )
-
-
-def _checksum(manifest: Mapping[str, Any]) -> str:
-    rest = {key: value for key, value in manifest.items() if key != CHECKSUM}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def folder_of(source: Path, part: dict[str, Any], argument: str) -> Path:

@@ -1,19 +1,30 @@
-"""Files and folders that appear whole or not at all."""
+"""Files and folders that appear whole or not at all, and records that are known to be what was written."""
 
 import contextlib
 import glob
+import hashlib
+import json
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from langchain_rerank_retriever.errors import DataError, RerankError, StorageError
 
+#: Of an entry that holds the checksum of all others of a record.
+CHECKSUM = "checksum"
+
 _ABANDONED = 24 * 3600
+
+
+def checksum(record: Mapping[str, Any]) -> str:
+    """SHA-256, as hexadecimal digits, of a JSON object without its own entry for it; the order does not count."""
+    rest = {key: value for key, value in record.items() if key != CHECKSUM}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def sync(path: Path) -> None:

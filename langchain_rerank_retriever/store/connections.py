@@ -62,6 +62,9 @@ _OF_ANOTHER_FORM = (
     "The store at {where} has other tables than this version reads ({error}): it is damaged, or of another version. "
     "Restore a copy that save_local() made, or index the documents anew"
 )
+_INDEX_OF_ANOTHER_FORM = (
+    "The lexical index of the store at {where} is damaged ({error}): repair() makes it anew"
+)
 
 
 def storage_error(error: sqlite3.Error | UnicodeDecodeError, where: str) -> StorageError:
@@ -72,6 +75,8 @@ def storage_error(error: sqlite3.Error | UnicodeDecodeError, where: str) -> Stor
         name = "SQLITE_CORRUPT"
     elif _FOREIGN.match(str(error)):
         kind, text = FormatError, _OF_ANOTHER_FORM
+    elif "invalid fts5 file format" in str(error):
+        kind, text = FormatError, _INDEX_OF_ANOTHER_FORM
     for names, known, told in _TOLD:
         if name.startswith(names):
             kind, text = known, told

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from . import changes, rows
 from .engine import Engine
+from .lexical import terms
 from .verify import Part, findings
 
 
@@ -66,6 +67,7 @@ def _metadata(engine: Engine) -> None:
 
 def _lexical(engine: Engine) -> None:
     with engine.connections.writing() as connection:
+        terms.mend_settings(connection)
         changes.remake_terms(connection, rows.read_state(connection))
 
 

@@ -9,7 +9,7 @@
     └── ...
 
 A part or checkpoint counts only when it is whole: it is written under another name, its manifest last, synced, and
-renamed. The manifest has the size and hash of every file, so what a disk has damaged since is done anew.
+renamed. The manifest has the size and hash of every file, and of itself, so what a disk has damaged since is done anew.
 """
 
 import errno
@@ -25,7 +25,15 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from langchain_rerank_retriever.errors import InvalidArgumentError, StorageError
-from langchain_rerank_retriever.files import make_folder, move_into_place, remove, scratch_folder, sync
+from langchain_rerank_retriever.files import (
+    CHECKSUM,
+    checksum,
+    make_folder,
+    move_into_place,
+    remove,
+    scratch_folder,
+    sync,
+)
 
 #: A disk that is full, over quota, over a limit of file size, broken or read-only; how safetensors and torch say it.
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
@@ -155,7 +163,8 @@ def seal(scratch: Path, target: Path, facts: Mapping[str, Any]) -> None:
         if file.is_file()
     }
     manifest = {"files": files, "facts": dict(facts)}
-    (scratch / MANIFEST).write_text(json.dumps(manifest, ensure_ascii=False), encoding="utf-8")
+    whole = {**manifest, CHECKSUM: checksum(manifest)}
+    (scratch / MANIFEST).write_text(json.dumps(whole, ensure_ascii=False), encoding="utf-8")
     move_into_place(scratch, target)
 
 
@@ -163,9 +172,11 @@ def facts_of(folder: Path) -> dict[str, Any] | None:
     """Return the facts of a folder that is complete and as it was written; None for any other."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        whole = all(_described(folder / name) == known for name, known in manifest["files"].items())
+        whole = manifest[CHECKSUM] == checksum(manifest) and all(
+            _described(folder / name) == known for name, known in manifest["files"].items()
+        )
         return dict(manifest["facts"]) if whole else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

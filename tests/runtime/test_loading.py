@@ -11,6 +11,8 @@ from langchain_rerank_retriever import CrossEncoderScorer, PooledEmbeddings
 from langchain_rerank_retriever.errors import InvalidArgumentError, ModelLoadError
 from langchain_rerank_retriever.runtime.models.loading import load_model, position_limit, resolve_folder
 
+from . import tiny
+
 BOTH = pytest.mark.parametrize("make", [PooledEmbeddings, CrossEncoderScorer])
 
 
@@ -167,3 +169,17 @@ def test_position_limit_of_a_roberta_leaves_out_the_padding_places(
     with PooledEmbeddings(tmp_path, precision="float32") as embeddings:
         assert embeddings.max_seq_length == 64
         assert embeddings.encode(["word " * 500]).shape == (1, 32)
+
+
+@pytest.mark.parametrize(
+    "inputs", [["input_ids", "attention_maSk", "token_type_ids"], ["input_ids", 3], "input_ids"]
+)
+@BOTH
+def test_a_tokenizer_whose_inputs_are_misspelt(make: type, inputs: object, tmp_path: Path) -> None:
+    """The library leaves such a one out: without the mask, padding would count as text."""
+    folder = tiny.save_classifier(tmp_path / "model", "bert")
+    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    (folder / "tokenizer_config.json").write_text(json.dumps({**config, "model_input_names": inputs}))
+    refuse(
+        make, str(folder), r"model_input_names=.*; expected some of .*'attention_mask'.*save the model again"
+    )

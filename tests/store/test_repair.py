@@ -111,6 +111,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
         ),
         "the lexical index",
     ),
+    "format of the terms lost": (
+        lambda folder: change(folder, "DELETE FROM lexical_config"),
+        "the lexical index",
+    ),
     "snapshot cut": (
         lambda folder: damage_snapshot(folder, lambda content: content.__delitem__(slice(500, None))),
         "the snapshot",

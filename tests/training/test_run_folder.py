@@ -149,6 +149,14 @@ def test_missing_files_and_manifests_are_seen(tmp_path: Path) -> None:
     assert facts_of(target) is None
 
 
+def test_facts_that_became_others_do_not_count(tmp_path: Path) -> None:
+    (tmp_path / "scratch").mkdir()
+    seal(tmp_path / "scratch", tmp_path / "target", {"elapsed": 12.5})
+    manifest = tmp_path / "target" / MANIFEST
+    manifest.write_text(manifest.read_text(encoding="utf-8").replace("12.5", "16.5"), encoding="utf-8")
+    assert facts_of(tmp_path / "target") is None
+
+
 def test_the_newest_whole_checkpoint(tmp_path: Path) -> None:
     assert newest_checkpoint(tmp_path / "nothing") is None
     for number in (9, 10, 100):

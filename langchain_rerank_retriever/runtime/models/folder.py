@@ -19,6 +19,9 @@ _IMPLEMENTATION = "_implementation"
 #: Each layer is an object that is made before the weights are looked at; no model comes near so many.
 MOST_LAYERS = 1_000
 _LAYERS = ("layers", "n_layer", "experts")
+#: What a tokenizer may be asked for, by transformers' names. One that is misspelt is left out without a word: without
+#: the mask, what fills a batch up would count as text.
+_INPUTS = {"input_ids", "attention_mask", "token_type_ids", "position_ids", "special_tokens_mask", "bbox"}
 
 
 def check_folder(folder: Path, name: str) -> None:
@@ -54,6 +57,8 @@ def check_folder(folder: Path, name: str) -> None:
             _check_config(path, name)
         if path.name == "config_sentence_transformers.json":
             _check_prompts(path, name)
+        if path.name == "tokenizer_config.json":
+            _check_inputs(path, name)
 
 
 def _is_plain(path: Path, name: str) -> bool:
@@ -134,6 +139,18 @@ def _check_prompts(path: Path, name: str) -> None:
         raise ModelLoadError(
             f"'{name}': {path.name} has prompts={prompts!r}; expected texts by name, such as "
             '{"query": "query: "}. Correct it, or save the model again.'
+        )
+
+
+def _check_inputs(path: Path, name: str) -> None:
+    config = _read(path, name)
+    inputs = config.get("model_input_names") if isinstance(config, dict) else None
+    if inputs is None:
+        return
+    if not isinstance(inputs, list) or not all(isinstance(one, str) and one in _INPUTS for one in inputs):
+        raise ModelLoadError(
+            f"'{name}': {path.name} has model_input_names={inputs!r}; expected some of {sorted(_INPUTS)}. "
+            "Correct it, or save the model again."
         )
 
 

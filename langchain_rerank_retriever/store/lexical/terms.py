@@ -37,6 +37,14 @@ def remove(connection: sqlite3.Connection, analyzer: Analyzer, texts: Sequence[t
     )
 
 
+def mend_settings(connection: sqlite3.Connection) -> None:
+    """Note the format that this SQLite writes, without which FTS5 does not even let its table be emptied."""
+    connection.execute("CREATE VIRTUAL TABLE temp.lexical_new USING fts5(body, content='')")
+    connection.execute("DELETE FROM main.lexical_config")
+    connection.execute("INSERT INTO main.lexical_config SELECT k, v FROM temp.lexical_new_config")
+    connection.execute("DROP TABLE temp.lexical_new")
+
+
 def empty(connection: sqlite3.Connection, analyzer: Analyzer) -> None:
     """Take everything out."""
     if analyzer.keeps_text:
