@@ -58,6 +58,14 @@ def _termination_cleans_up() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+def _signal_behind(error: BaseException) -> BaseException | None:
+    """What a signal raised, of which a library that was being imported may tell as an error of its own."""
+    below: BaseException | None = error
+    while below is not None and not isinstance(below, _Terminated | KeyboardInterrupt):
+        below = None if isinstance(below, SystemExit) else below.__cause__ or below.__context__
+    return below
+
+
 def main() -> None:
     """Run the command line."""
     try:
@@ -66,12 +74,16 @@ def main() -> None:
             from langchain_rerank_retriever.cli.app import main as run
 
             run()
-    except _Terminated:
-        sys.stderr.write("langchain-rerank: terminated\n")
-        raise
-    except KeyboardInterrupt:
-        sys.stderr.write("langchain-rerank: interrupted\n")
-        sys.exit(INTERRUPTED)
+    except BaseException as error:
+        match _signal_behind(error):
+            case None:
+                raise
+            case _Terminated():
+                sys.stderr.write("langchain-rerank: terminated\n")
+                sys.exit(TERMINATED)
+            case _:
+                sys.stderr.write("langchain-rerank: interrupted\n")
+                sys.exit(INTERRUPTED)
 
 
 __all__ = ["main"]

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -146,7 +147,16 @@ def _child(arguments: list[str], out: Path, err: Path, begun: Any) -> None:
     os.dup2(_opened(out), 1)
     os.dup2(_opened(err), 2)
     sys.argv = ["langchain-rerank", *arguments]
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def interrupted(number: int, frame: FrameType | None) -> None:
+        above = frame
+        while above is not None:
+            if above.f_code is main.__code__:
+                signal.default_int_handler(number, frame)
+            above = above.f_back
+        os._exit(128 + number)  # the command has not begun, or ended already
+
+    signal.signal(signal.SIGINT, interrupted)
     begun.send_bytes(b"r")
     try:
         main()

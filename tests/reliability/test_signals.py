@@ -134,6 +134,25 @@ def test_sigterm_is_told_in_a_line_and_cleans_up(tmp_path: Path) -> None:
     assert list(scratch.iterdir()) == []
 
 
+@pytest.mark.parametrize(("number", "told"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
+def test_a_signal_that_a_library_tells_as_its_own_error(number: signal.Signals, told: str) -> None:
+    """As extension modules do whose initialisation was interrupted."""
+    program = (
+        "import os, signal; from langchain_rerank_retriever import cli;"
+        "from langchain_rerank_retriever.cli import app\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "def work():\n"
+        "    try:\n"
+        f"        os.kill(os.getpid(), {number:d})\n"
+        "    except BaseException as error:\n"
+        "        raise ImportError('initialization failed') from error\n"
+        "app.main = work\n"
+        "cli.main()"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (128 + number, f"langchain-rerank: {told}\n")
+
+
 @pytest.mark.slow
 def test_an_evaluation_that_is_interrupted_goes_on(
     place: Place, tmp_path: Path, goal: Any, seed: int
