@@ -321,7 +321,7 @@ def test_a_mistyped_argument(retriever: RerankRetriever, name: str) -> None:
         ({"fetch_k": 0}, "fetch_k must be a whole number of at least 1, got 0"),
         (
             {"recall_mode": "sparse"},
-            r"recall_mode must be one of \('dense', 'lexical', 'hybrid'\) or None, got",
+            r"recall_mode must be one of 'dense', 'lexical', 'hybrid', or None, got",
         ),
         ({"recall_mode": ["dense"]}, "recall_mode must be one of"),
         ({"score_threshold": "0.5"}, "score_threshold must be a number or None, got '0.5'"),

@@ -79,7 +79,8 @@ def _count(name: str, value: Any) -> int:
 def _mode(name: str, value: Any) -> Any:
     modes = get_args(RecallMode)
     if value not in (None, *modes):
-        raise InvalidArgumentError(f"{name} must be one of {modes} or None, got {value!r}.")
+        known = ", ".join(map(repr, modes))
+        raise InvalidArgumentError(f"{name} must be one of {known}, or None, got {value!r}.")
     return value
 
 

@@ -41,9 +41,8 @@ def of_chunks(data: Any, documents: Iterable[Document], *, beir_split: str = "tr
     named = sum(row.get("document_id") in cut for _, row in rows)
     if not named:
         return data
-    typer.echo(
-        f"langchain-rerank: {named} labels name documents that were cut; each chunk is an answer", err=True
-    )
+    told = "label names a document that was" if named == 1 else "labels name documents that were"
+    typer.echo(f"langchain-rerank: {named} {told} cut; each chunk is an answer", err=True)
     return [one for place, row in rows for one in _each(place, row, cut)]
 
 

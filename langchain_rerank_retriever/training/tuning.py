@@ -17,6 +17,7 @@ from langchain_rerank_retriever.training.data.pairs import is_scored_pairs, read
 from langchain_rerank_retriever.training.data.reading import read_training_data
 from langchain_rerank_retriever.training.data.split import split_by_group
 from langchain_rerank_retriever.training.encoder_runs import EncoderRuns
+from langchain_rerank_retriever.training.fit.adapters import check_installed
 from langchain_rerank_retriever.training.fit.encoders import check_dimensions, check_start, opened_start
 from langchain_rerank_retriever.training.fit.recipe import DEFAULT_RECIPE, Recipe
 from langchain_rerank_retriever.training.following import follow, leading
@@ -125,6 +126,7 @@ def tune(  # noqa: PLR0913 - the settings a caller may need, all but two by keyw
     with leading(processes, target):
         plan = Plan.of(minutes, steps, epochs, default_minutes=DEFAULT_MINUTES)
         check_start(reranker)
+        check_installed(recipe)
         bundle.check_target(target)
         run = _Run(
             target=target,

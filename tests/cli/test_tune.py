@@ -241,7 +241,7 @@ def test_labels_that_name_what_was_cut(capsys: pytest.CaptureFixture[str]) -> No
         {"query": "x", "document_id": "a.md#2", "relevance": 2},
         {"query": "y", "document_id": "c"},
     ]
-    assert "1 labels name documents that were cut" in capsys.readouterr().err
+    assert "1 label names a document that was cut" in capsys.readouterr().err
     assert of_chunks(rows[1:], documents) is not None
     assert of_chunks(None, documents) is None
     untouched = [{"query": "x", "document_id": "a.md#1"}]

@@ -10,6 +10,7 @@ import numpy as np
 from langchain_core.documents import Document
 
 from langchain_rerank_retriever.errors import InvalidArgumentError
+from langchain_rerank_retriever.tables import as_paragraphs
 from langchain_rerank_retriever.training.data.near import near_duplicates
 from langchain_rerank_retriever.training.data.reading import TrainingData
 from langchain_rerank_retriever.training.data.rows import normalised
@@ -122,6 +123,10 @@ class DataCard:
                 f"reads; median {cut.median:,}, longest {cut.longest:,}"
             )
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """Show the same, a paragraph for each finding, in a notebook."""
+        return as_paragraphs(str(self).splitlines())
 
 
 def data_card(

@@ -12,6 +12,13 @@ from langchain_rerank_retriever.training.fit.recipe import Recipe
 LEARNING_RATE_FACTOR = 10.0
 
 
+def check_installed(recipe: Recipe) -> None:
+    """Raise before any work is done what `low_rank` would raise hours later: MissingExtraError without `peft`."""
+    if recipe.lora_rank is not None:
+        with brought_by("peft", "peft"):
+            import peft  # noqa: F401 - only whether it can be
+
+
 @contextmanager
 def low_rank(model: Any, rank: int | None, *, seed: int) -> Iterator[None]:
     """Train only low-rank adapters of a language model's matrices (LoRA, Hu et al. 2021), then merge them into it.

@@ -90,6 +90,14 @@ def test_it_prints() -> None:
     ]
 
 
+def test_it_shows_in_a_notebook() -> None:
+    html = card(token_counts=[1] * 5, train_tokens=9)._repr_html_()
+    assert html.startswith(
+        "<p>5 documents; 4 queries to train on, with 6 judgements; 2 queries held out</p>\n<p>"
+    )
+    assert html.count("<p>") == len(str(card(token_counts=[1] * 5, train_tokens=9)).splitlines())
+
+
 def test_clean_data_print_two_lines() -> None:
     data = read_training_data([ROWS[0]], CORPUS)
     text = str(data_card(data, None, {"a": CORPUS["a"]}, not_recalled=()))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from langchain_rerank_retriever import CrossEncoderScorer
+from langchain_rerank_retriever import CrossEncoderScorer, tune
 from langchain_rerank_retriever.errors import InvalidArgumentError, MissingExtraError
 from langchain_rerank_retriever.training.fit.adapters import learning_rate, low_rank
 from langchain_rerank_retriever.training.fit.bi_encoder import fit_bi_encoder
@@ -141,6 +141,12 @@ def test_without_peft(bi_encoder: Path, no_peft: None) -> None:
         low_rank(load(bi_encoder), 2, seed=0),
     ):
         pass
+
+
+def test_without_peft_nothing_is_begun(bi_encoder: Path, no_peft: None, tmp_path: Path) -> None:
+    with pytest.raises(MissingExtraError, match=r"langchain-rerank-retriever\[peft\]"):
+        tune([], [], embeddings=bi_encoder, output_dir=tmp_path / "new", recipe=Recipe(lora_rank=RANK))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_rank_changes_nothing(bi_encoder: Path, no_peft: None) -> None:
