@@ -106,6 +106,7 @@ class CrossEncoderScorer(ServedModel, BaseCrossEncoder):
             raise InvalidArgumentError(
                 f"long_documents: expected 'truncate' or 'max', got {long_documents!r}."
             )
+        pairs = checked_calibration(calibration, pairs=True)
         folder = resolve_folder(model_name, organization="cross-encoder")
         self._asked_length = max_length
         self._long_documents = long_documents
@@ -118,7 +119,7 @@ class CrossEncoderScorer(ServedModel, BaseCrossEncoder):
             "batch_size": batch_size,
             "threads": threads,
             "long_documents": long_documents,
-            "calibration": checked_calibration(calibration, pairs=True),
+            "calibration": pairs,
         }
         super().__init__(settings, folder)
         self._load(placement, windows=long_documents == "max")

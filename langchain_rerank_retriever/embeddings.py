@@ -135,13 +135,13 @@ class PooledEmbeddings(ServedModel, Embeddings):
             if prompt is not None:
                 check_text(prompt, label)
         modes = check_pooling(pooling)
+        texts = checked_calibration(calibration, pairs=False)
         folder = resolve_folder(name, organization="sentence-transformers")
         self._recipe = BiEncoderSettings(
             modes, normalize, query_prompt, document_prompt, max_seq_length, truncate_dim
         )
         self._show_progress = show_progress
         settings = {"model_name": str(name), **asdict(self._recipe), **asdict(placement)}
-        texts = checked_calibration(calibration, pairs=False)
         super().__init__({**settings, "show_progress": show_progress, "calibration": texts}, folder)
         self._load(placement)
 

@@ -96,4 +96,4 @@ def test_what_cannot_be_calibrated_with(given: Any, pairs: bool, message: str) -
     # Before anything is loaded.
     make: Any = CrossEncoderScorer if pairs else PooledEmbeddings
     with pytest.raises(InvalidArgumentError, match=message):
-        make(".", precision="int8", calibration=given)
+        make("no-such-folder", precision="int8", calibration=given)
