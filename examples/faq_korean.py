@@ -36,7 +36,8 @@ def main(
         print("학습 전:", untuned.invoke("비밀번호를 잊어버렸는데 어떻게 하나요?")[0].page_content)
 
     # 3. 바이 인코더와 크로스 인코더를 내 질문으로 학습합니다. 질문의 5분의 1은 떼어 두고 평가에만 씁니다.
-    result = tune(documents, questions, embeddings=model, output_dir=output, minutes=minutes, steps=steps)
+    length = {"minutes": minutes, "steps": steps}
+    result = tune(documents, questions, embeddings=model, output_dir=output, show_progress=True, **length)
     print(result.report)  # 나아지지 않았다면 그렇다고 말하고 원래 모델을 씁니다.
 
     # 4. 폴더 하나로 옮길 수 있습니다. 네트워크 없이 열립니다.

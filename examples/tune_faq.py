@@ -38,7 +38,8 @@ def main(
 ) -> None:
     """Tune, print the report, and ask one of the questions."""
     documents, questions = read(faq)
-    result = tune(documents, questions, embeddings=model, output_dir=output, minutes=minutes, steps=steps)
+    length = {"minutes": minutes, "steps": steps}
+    result = tune(documents, questions, embeddings=model, output_dir=output, show_progress=True, **length)
     print(result.report)
     question = questions[0]["query"]
     best = result.retriever.invoke(question, k=1)[0]

@@ -90,7 +90,7 @@ class Tuning:
 
     def go(self, encoder: PooledEmbeddings, reranker: Any, target: Path) -> TuningResult:
         """Index, train, index again, re-rank, decide, save."""
-        base_store, base = self._index("untuned", encoder)
+        base_store, base = self._index("untuned", encoder, first=True)
         with self._phases.phase("describe the data"):
             self._card = describe(self._inputs, base, encoder)
             # A cross-encoder that is not there yet will be as fast as the bi-encoder is with texts of that length.
@@ -120,11 +120,14 @@ class Tuning:
 
     # -- indexing ----------------------------------------------------------------------------------------------
 
-    def _index(self, label: str, encoder: PooledEmbeddings) -> tuple[FaissStore, Tables]:
+    def _index(
+        self, label: str, encoder: PooledEmbeddings, *, first: bool = False
+    ) -> tuple[FaissStore, Tables]:
         with self._phases.phase(f"index, {label}") as update:
             store = self._opened.enter_context(FaissStore(encoder, path=self._run.path(label)))
             started, already = monotonic(), len(store)
-            fill_store(store, list(self._inputs.corpus.values()), warns_of_long_indexing(self._plan, update))
+            told = warns_of_long_indexing(self._plan, update) if first else update
+            fill_store(store, list(self._inputs.corpus.values()), told)
         timed = self._run.facts(f"{label}.timed")
         if timed is None:
             # Noted, because a run that goes on from this one finds the documents indexed and has nothing to time.
