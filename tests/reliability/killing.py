@@ -15,6 +15,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,9 @@ def kill(play: Callable[[Tell], None], *, calls: int, wait: float) -> Killed:
         try:
             with _flagged(flags):
                 play(lambda word: os.write(writer, word))
+        except BaseException:
+            traceback.print_exc()
+            raise
         finally:
             os._exit(3)
     os.close(writer)
