@@ -210,7 +210,8 @@ def verdict(
         words.append(f"Chosen: {chosen}. nDCG@10 {before:.3f} -> {after:.3f} ({after - before:+.3f}).")
     refused = [decision for decision in decisions if not decision.promoted and decision.candidate != chosen]
     words.extend(
-        f"Not {one.candidate}: {one.reason}, against {one.incumbent} ({one.difference:+.3f})."
+        # Those differ from the figures above, which are of queries that nothing was chosen by.
+        f"Not {one.candidate}: {one.reason}, against {one.incumbent} ({one.difference:+.3f} where it was chosen)."
         for one in refused[-2:]
     )
     if few:
