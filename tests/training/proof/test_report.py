@@ -145,7 +145,8 @@ def test_the_verdict_on_labels_at_chance() -> None:
 
 def test_verdicts() -> None:
     assert report_of("tuned").verdict == (
-        "Chosen: tuned. nDCG@10 0.631 -> 1.000 (+0.369). Not bm25: not better, against base (-0.131 where it was chosen)."
+        "Chosen: tuned. nDCG@10 0.631 -> 1.000 (+0.369). "
+        "Not bm25: not better, against base (-0.131 where it was chosen)."
     )
     words = report_of("base").verdict
     assert words.startswith("Nothing was promoted: the untuned bi-encoder stays. Not bm25: not better")
