@@ -62,7 +62,7 @@ def _signal_behind(error: BaseException) -> BaseException | None:
     """What a signal raised, of which a library that was being imported may tell as an error of its own."""
     below: BaseException | None = error
     while below is not None and not isinstance(below, _Terminated | KeyboardInterrupt):
-        below = None if isinstance(below, SystemExit) else below.__cause__ or below.__context__
+        below = below.__cause__
     return below
 
 
