@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from langchain_rerank_retriever.errors import InvalidArgumentError, InvalidDocumentError
 from langchain_rerank_retriever.protocols import FloatArray
@@ -56,7 +57,7 @@ def unit_vectors(vectors: Any, positions: Sequence[int]) -> FloatArray:
             not finite or is all zero.
     """
     try:
-        array = np.asarray(vectors, dtype=np.float64)
+        array = _numbers(vectors)
     except (TypeError, ValueError) as error:
         raise InvalidDocumentError(
             f"The vectors are no table of numbers with rows of one length: {error}"
@@ -95,6 +96,13 @@ def unit_table(vectors: Any, *, count: int) -> FloatArray:
     return table
 
 
+def _numbers(given: Any) -> NDArray[np.float64]:
+    if isinstance(given, np.ndarray) and np.iscomplexobj(given):
+        # Numpy would only warn, and leave their imaginary parts out.
+        raise TypeError(f"{given.dtype} is no type of real numbers")
+    return np.asarray(given, dtype=np.float64)
+
+
 def unit_query(vector: Any) -> FloatArray:
     """Check a query vector and scale it to length one: shape ``(d,)``, float32.
 
@@ -102,7 +110,7 @@ def unit_query(vector: Any) -> FloatArray:
         InvalidArgumentError: Not one row of finite numbers, or all zero.
     """
     try:
-        array = np.asarray(vector, dtype=np.float64)
+        array = _numbers(vector)
         if array.ndim != 1:
             raise InvalidArgumentError(f"A query vector has the shape (dimension,), got {array.shape}")
         unit: FloatArray = unit_vectors(array[None], [0])[0]

@@ -108,7 +108,8 @@ BAD: dict[str, tuple[Change, type[Exception]]] = {
     "no dimension": (lambda vectors: vectors[:, :0], InvalidDocumentError),
     "words": (lambda vectors: [["a"] * DIMENSION for _ in vectors], InvalidDocumentError),
     "nothing": (lambda vectors: [None for _ in vectors], InvalidDocumentError),
-    "complex numbers": (lambda vectors: vectors * 1j, InvalidDocumentError),
+    "imaginary numbers": (lambda vectors: vectors * 1j, InvalidDocumentError),
+    "complex numbers": (lambda vectors: vectors * (1 + 1j), InvalidDocumentError),
     "an error": (_raising(ServiceError("down")), ServiceError),
     "an error of memory": (_raising(MemoryError()), MemoryError),
 }
