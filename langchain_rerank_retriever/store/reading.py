@@ -185,7 +185,8 @@ class ReadableStore(VectorStore):
         Returns:
             ``index_info``; ``busy`` where it takes longer.
         """
-        self._engine.connections.check_open()
+        with self._engine.snapshot():
+            pass  # What others have changed makes things due, too.
         self._engine.views.upkeep.wait(timeout)
         return self.index_info
 

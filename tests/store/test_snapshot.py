@@ -138,6 +138,22 @@ def test_written_in_the_background_once_the_store_is_quiet(tmp_path: Path) -> No
         assert reader.similarity_search("t7", k=1)[0].page_content == "t7"
 
 
+def test_what_another_handle_has_changed_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "QUIET", 60.0)
+    monkeypatch.setattr(snapshots, "MIN_ROWS", 10)
+    with (
+        FaissStore(FastEmbeddings(), path=tmp_path / "s") as writer,
+        FaissStore(FastEmbeddings(), path=tmp_path / "s") as other,
+    ):
+        writer.add_texts(["t0"])
+        assert len(other) == 1
+        writer.clear()
+        writer.add_texts([f"t{i}" for i in range(50)])
+        info = other.wait_until_ready(20)
+        assert (info.rows, info.changes, info.busy) == (50, 0, False)
+        assert info.snapshot == snapshot_file(tmp_path / "s").name
+
+
 def test_a_read_only_store_writes_nothing(tmp_path: Path) -> None:
     vectors = make(tmp_path / "s")
     snapshot_file(tmp_path / "s").unlink()
