@@ -16,7 +16,7 @@ from langchain_rerank_retriever import __version__
 from langchain_rerank_retriever.cli.filling import index, tune
 from langchain_rerank_retriever.cli.judging import compare, evaluate
 from langchain_rerank_retriever.cli.options import Count, Json
-from langchain_rerank_retriever.cli.output import printable
+from langchain_rerank_retriever.cli.output import printable, say
 from langchain_rerank_retriever.errors import RerankError
 
 USER_MISTAKE = 2
@@ -56,8 +56,8 @@ def _mistakes_in_lines(group: Any = None) -> Iterator[None]:
             command = error.ctx.command_path
         elif group is not None:  # a missing value, of which the parser does not say whose it is
             command = f"{group.command_path} {group.invoked_subcommand}"
-        typer.echo(f"langchain-rerank: {message}", err=True)
-        typer.echo(f"Try '{command} --help'.", err=True)
+        say(f"langchain-rerank: {message}", err=True)
+        say(f"Try '{command} --help'.", err=True)
         sys.exit(USER_MISTAKE)
 
 
@@ -222,7 +222,7 @@ def main() -> None:
     try:
         app(prog_name="langchain-rerank")
     except RerankError as error:
-        typer.echo(f"langchain-rerank: {printable(str(error))}", err=True)
+        say(f"langchain-rerank: {printable(str(error))}", err=True)
         sys.exit(USER_MISTAKE)
     except SystemExit as ended:
         # typer makes exit code 1 of a closed pipe, which here would say that the answer is "no".
@@ -234,7 +234,7 @@ def main() -> None:
         if error.errno not in _DISK_FULL:
             raise
         _give_up_output()
-        typer.echo(f"langchain-rerank: The output cannot be written: {error}.", err=True)
+        say(f"langchain-rerank: The output cannot be written: {error}.", err=True)
         sys.exit(USER_MISTAKE)
 
 

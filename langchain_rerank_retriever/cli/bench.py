@@ -5,7 +5,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import typer
 from rich.console import Console
 
 from langchain_rerank_retriever.benchmark.against import Compared
@@ -15,7 +14,7 @@ from langchain_rerank_retriever.benchmark.speed import ModelSpeed
 from langchain_rerank_retriever.benchmark.stand_in import save_random_cross_encoder
 from langchain_rerank_retriever.cli.corpus import walk_packages
 from langchain_rerank_retriever.cli.opening import opened_bundle
-from langchain_rerank_retriever.cli.output import print_json, print_table, printable
+from langchain_rerank_retriever.cli.output import print_json, print_table, printable, say
 from langchain_rerank_retriever.cross_encoder import CrossEncoderScorer
 from langchain_rerank_retriever.embeddings import PooledEmbeddings
 from langchain_rerank_retriever.errors import MissingExtraError, brought_by
@@ -71,20 +70,20 @@ def _demonstration(opened: ExitStack) -> RerankRetriever:
 
 
 def _print(measured: Profile, name: str, *, compare: bool) -> None:
-    typer.echo(
+    say(
         f"{name}: {measured.documents} documents, {measured.candidates} candidates a query, "
         f"{measured.threads} threads; {measured.processor}"
     )
     stages = [
         (stage, f"{taken['p50']:.1f}", f"{taken['p95']:.1f}") for stage, taken in measured.stages.items()
     ]
-    typer.echo(f"{measured.queries} queries, one after the other")
+    say(f"{measured.queries} queries, one after the other")
     print_table(("stage", "ms p50", "ms p95"), stages)
     _print_models(measured)
     if measured.recipe is not None:
         _print_recipe(measured.recipe)
     elif compare and (missing := missing_package()) is not None:
-        typer.echo(f"LangChain's recipe is not compared with. {MissingExtraError(missing, 'bench')}")
+        say(f"LangChain's recipe is not compared with. {MissingExtraError(missing, 'bench')}")
 
 
 def _print_models(measured: Profile) -> None:

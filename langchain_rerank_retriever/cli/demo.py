@@ -5,10 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from langchain_rerank_retriever.cli.corpus import split_by_module, walk_packages
-from langchain_rerank_retriever.cli.output import as_data, note, print_documents, print_json, print_table
+from langchain_rerank_retriever.cli.output import as_data, note, print_documents, print_json, print_table, say
 from langchain_rerank_retriever.errors import brought_by
 from langchain_rerank_retriever.retriever import RerankRetriever
 from langchain_rerank_retriever.training import TuningResult, tune
@@ -70,9 +68,9 @@ def run(packages: Sequence[str] | None, *, minutes: float, output: Path, k: int,
         return
     _print_report(result)
     for question, documents in answers.items():
-        typer.echo(f"\n{question}")
+        say(f"\n{question}")
         print_documents(documents)
-    typer.echo(f'\nThe bundle is in {output}. Ask more: langchain-rerank demo --query "..."')
+    say(f'\nThe bundle is in {output}. Ask more: langchain-rerank demo --query "..."')
 
 
 def ask(query: str, output: Path, *, k: int, as_json: bool) -> None:
@@ -107,7 +105,7 @@ def _print_report(result: TuningResult) -> None:
             rows.append([label + chosen, *measured, f"{system.latency_ms['p50']:.1f}"])
     queries = result.report.held_out_queries
     print_table(["system", *COLUMNS.values(), "ms p50"], rows, title=f"{queries} held-out queries")
-    typer.echo(result.report.verdict)
-    typer.echo(
+    say(result.report.verdict)
+    say(
         "* is what the bundle serves. A re-ranked row returns fetch_k documents, so its recall@100 ends there."
     )

@@ -5,14 +5,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import typer
 from langchain_core.documents import Document
 
 from langchain_rerank_retriever.cli.documents.chunks import Cutting, Splitter, check_installed, documents_of
 from langchain_rerank_retriever.cli.documents.reading import Reading
 from langchain_rerank_retriever.cli.documents.records import Columns, Record
 from langchain_rerank_retriever.cli.documents.sources import Found, find_sources
-from langchain_rerank_retriever.cli.output import printable
+from langchain_rerank_retriever.cli.output import printable, say
 from langchain_rerank_retriever.embeddings import PooledEmbeddings
 from langchain_rerank_retriever.errors import InvalidArgumentError
 
@@ -76,6 +75,6 @@ class Files:
 def tell_bad(reading: Reading) -> None:
     """Say on standard error what is skipped."""
     for problem in reading.bad[:TOLD]:
-        typer.echo(f"langchain-rerank: skipped: {printable(problem)}", err=True)
+        say(f"langchain-rerank: skipped: {printable(problem)}", err=True)
     if len(reading.bad) > TOLD:
-        typer.echo(f"langchain-rerank: skipped: {len(reading.bad) - TOLD} more", err=True)
+        say(f"langchain-rerank: skipped: {len(reading.bad) - TOLD} more", err=True)

@@ -6,13 +6,11 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from langchain_rerank_retriever.cli.documents.reading import Reading
 from langchain_rerank_retriever.cli.documents.records import Record
 from langchain_rerank_retriever.cli.files import Files, tell_bad
 from langchain_rerank_retriever.cli.filled_bundle import Parts, check_parts, filled_bundle
-from langchain_rerank_retriever.cli.output import print_json, printable
+from langchain_rerank_retriever.cli.output import print_json, printable, say
 from langchain_rerank_retriever.cli.upsert import Counts, Upsert
 from langchain_rerank_retriever.training.progress import Phases
 
@@ -29,7 +27,7 @@ def run(files: Files, into: Path, parts: Parts, *, prune: bool, as_json: bool) -
     except KeyboardInterrupt:
         # Told when the bars are gone, which would be drawn over it.
         done = counts.added + counts.changed
-        typer.echo(
+        say(
             f"langchain-rerank: {done} documents were indexed and stay; the same command goes on from there.",
             err=True,
         )
@@ -91,10 +89,10 @@ def _print(into: Path, counts: dict[str, Any], *, as_json: bool) -> None:
         print_json({"bundle": str(into), **counts})
         return
     done = ", ".join(f"{counts[name]:,} {name}" for name in ("added", "changed", "unchanged", "deleted"))
-    typer.echo(
+    say(
         f"{printable(str(into))} has {counts['documents']:,} documents; of {counts['files']:,} files: {done}."
     )
     if counts["skipped"]:
-        typer.echo(f"{counts['skipped']:,} bad lines or files were skipped.")
+        say(f"{counts['skipped']:,} bad lines or files were skipped.")
     if counts["other_files"]:
-        typer.echo(f"{counts['other_files']:,} files of other kinds were left out.")
+        say(f"{counts['other_files']:,} files of other kinds were left out.")

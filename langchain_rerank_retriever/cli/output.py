@@ -2,7 +2,6 @@
 
 import json
 import sys
-import textwrap
 import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,9 +10,9 @@ from typing import Any
 
 import typer
 from langchain_core.documents import Document
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -26,9 +25,26 @@ def printable(text: str) -> str:
     return " ".join(_harmless(text).split())
 
 
+def say(text: str, *, lead: str = "", err: bool = False) -> None:
+    """Print prose; a terminal gets it broken between words, wide characters counted as two, a pipe as it is.
+
+    Args:
+        text: What is safe to print.
+        lead: Before the first line; the others are indented by as much.
+        err: On standard error.
+    """
+    console = Console(stderr=err)
+    lines = [text]
+    if console.is_terminal and text:
+        indent = cell_len(lead)
+        lines = [line.plain.rstrip() for line in Text(text).wrap(console, max(1, console.width - indent))]
+        lines[1:] = [" " * indent + line for line in lines[1:]]
+    typer.echo(lead + "\n".join(lines), err=err)
+
+
 def print_text(text: str) -> None:
     """Print several lines as they are aligned, made safe like `printable`."""
-    typer.echo("\n".join(_harmless(line).rstrip() for line in text.split("\n")))
+    say("\n".join(_harmless(line).rstrip() for line in text.split("\n")))
 
 
 def _harmless(text: str) -> str:
@@ -48,7 +64,7 @@ def _escaped(one: str) -> str:
 def note(text: str) -> None:
     """Say on standard error what is being done; say nothing to a pipe."""
     if sys.stderr.isatty():
-        typer.echo(printable(text), err=True)
+        say(printable(text), err=True)
 
 
 @contextmanager
@@ -56,7 +72,7 @@ def warnings_in_lines() -> Iterator[None]:
     """Within the block a warning is a line on standard error, without the code that it came from."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        typer.echo(f"langchain-rerank: warning: {printable(str(message))}", err=True)
+        say(f"langchain-rerank: warning: {printable(str(message))}", err=True)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
@@ -71,13 +87,9 @@ def print_json(data: Any) -> None:
 
 
 def print_facts(facts: Iterable[tuple[str, str]]) -> None:
-    """Print names and what is to say of each; a terminal gets it broken between words, a pipe a line for each."""
-    console = Console()
+    """Print names and what is to say of each."""
     for name, value in facts:
-        line = f"{printable(name):<12}{printable(value)}"
-        if console.is_terminal:
-            line = textwrap.fill(line, console.width, subsequent_indent=" " * 12, break_on_hyphens=False)
-        typer.echo(line)
+        say(printable(value), lead=f"{printable(name):<12}")
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
@@ -100,17 +112,11 @@ def print_documents(documents: Sequence[Document]) -> None:
         score = document.metadata.get("relevance_score")
         shown = "" if score is None else f"  {score:.3f} ({document.metadata['relevance_kind']})"
         typer.echo(f"{place}. {printable(str(document.id))}{shown}")
-        _print_beginning(printable(document.page_content))
+        say(_beginning(printable(document.page_content)), lead="   ")
 
 
-def _print_beginning(text: str) -> None:
-    """Print the beginning of a text; a terminal gets it broken between words, wide characters counted as two."""
-    shown = text if len(text) <= PREVIEW else text[:PREVIEW].rstrip() + "…"
-    console = Console(highlight=False)
-    if console.is_terminal:
-        console.print(Padding(Text(shown), (0, 0, 0, 3), expand=False))
-    else:
-        typer.echo(f"   {shown}")
+def _beginning(text: str) -> str:
+    return text if len(text) <= PREVIEW else text[:PREVIEW].rstrip() + "…"
 
 
 def as_data(documents: Sequence[Document]) -> list[dict[str, Any]]:

@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-import typer
-
 from langchain_rerank_retriever.bundle_folder import MANIFEST
 from langchain_rerank_retriever.cli.bundled_store import open_store
-from langchain_rerank_retriever.cli.output import print_json, printable
+from langchain_rerank_retriever.cli.output import print_json, printable, say
 from langchain_rerank_retriever.errors import StorageError
 from langchain_rerank_retriever.runtime.choosing import derived
 from langchain_rerank_retriever.store import RepairResult
@@ -25,7 +23,7 @@ def run(folder: Path, *, as_json: bool) -> bool:
         print_json({"ok": result.ok, "repaired": repaired, "problems": list(result.problems)})
         return result.ok
     lines = [f"repaired: {what}" for what in repaired] + list(result.problems)
-    typer.echo("\n".join(map(printable, lines)) if lines else f"{folder} needs no repair.")
+    say("\n".join(map(printable, lines)) if lines else f"{folder} needs no repair.")
     return result.ok
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import typer
 from langchain_core.documents import Document
 
 from langchain_rerank_retriever import bundle
@@ -18,7 +17,7 @@ from langchain_rerank_retriever.cli.documents.records import Record
 from langchain_rerank_retriever.cli.documents.sources import TABLES, Source
 from langchain_rerank_retriever.cli.documents.tables import table_rows
 from langchain_rerank_retriever.cli.files import Files, tell_bad
-from langchain_rerank_retriever.cli.output import print_json, print_text, printable, warnings_in_lines
+from langchain_rerank_retriever.cli.output import print_json, print_text, printable, say, warnings_in_lines
 from langchain_rerank_retriever.cli.whole_labels import of_chunks
 from langchain_rerank_retriever.embeddings import PooledEmbeddings
 from langchain_rerank_retriever.errors import DataError, FormatError, InvalidArgumentError
@@ -119,7 +118,7 @@ def run(files: Files, source: Path | None, labels: Labels, how: Run, *, as_json:
         return better
     print_text(str(result.report))
     place = printable(str(how.output))
-    typer.echo(f'The bundle is in {place}. Ask it: langchain-rerank search {place} "..."')
+    say(f'The bundle is in {place}. Ask it: langchain-rerank search {place} "..."')
     return better
 
 

@@ -3,13 +3,12 @@
 from pathlib import Path
 from typing import Any, NoReturn
 
-import typer
 from langchain_core.cross_encoders import BaseCrossEncoder
 
 from langchain_rerank_retriever import bundle
 from langchain_rerank_retriever.bundle_folder import MANIFEST
 from langchain_rerank_retriever.cli.bundled_store import NO_MODEL, open_store
-from langchain_rerank_retriever.cli.output import print_json, printable
+from langchain_rerank_retriever.cli.output import print_json, printable, say
 from langchain_rerank_retriever.errors import ModelLoadError, ModelMismatchError, StorageError
 from langchain_rerank_retriever.retriever import RerankRetriever
 from langchain_rerank_retriever.store import FaissStore
@@ -21,7 +20,7 @@ def run(folder: Path, *, deep: bool, as_json: bool) -> bool:
     if as_json:
         print_json({"ok": not problems, "problems": list(problems)})
     else:
-        typer.echo("\n".join(map(printable, problems)) if problems else f"{folder} is whole.")
+        say("\n".join(map(printable, problems)) if problems else f"{folder} is whole.")
     return not problems
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import typer
 from langchain_core.documents import Document
 
 from langchain_rerank_retriever.cli.documents.records import PARENT
+from langchain_rerank_retriever.cli.output import say
 from langchain_rerank_retriever.errors import DataError
 from langchain_rerank_retriever.training.data.files import rows_of
 
@@ -42,7 +42,7 @@ def of_chunks(data: Any, documents: Iterable[Document], *, beir_split: str = "tr
     if not named:
         return data
     told = "label names a document that was" if named == 1 else "labels name documents that were"
-    typer.echo(f"langchain-rerank: {named} {told} cut; each chunk is an answer", err=True)
+    say(f"langchain-rerank: {named} {told} cut; each chunk is an answer", err=True)
     return [one for place, row in rows for one in _each(place, row, cut)]
 
 

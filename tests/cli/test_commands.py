@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
+from rich.cells import cell_len
 
 from langchain_rerank_retriever import FaissStore, RerankRetriever, __version__
 from langchain_rerank_retriever.cli import app as app_module
-from langchain_rerank_retriever.cli.output import print_documents, print_table, printable
+from langchain_rerank_retriever.cli.output import print_documents, print_table, printable, say
 from langchain_rerank_retriever.runtime.choosing import derived
 from langchain_rerank_retriever.store import indexing, snapshots, upkeep
 
@@ -578,3 +579,24 @@ def test_info_looks_at_no_file_outside(run: Run, bundle: Path, tmp_path: Path, w
     manifest["embeddings"]["folder"] = {"name": "../other", "link": "bi_encoder"}[way]
     (made / "bundle.json").write_text(json.dumps(manifest), encoding="utf-8")
     assert "another of 7 layers" not in run("info", made).out
+
+
+def test_a_terminal_gets_prose_broken_between_words(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # by which rich takes anything for a terminal
+    monkeypatch.setenv("COLUMNS", "40")
+    text = "검색한 문서에 --text-column 이라는 열이 없습니다. [bold]Name[/bold] another one, or a model that has none."
+    say(text, lead="한글  ")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 2
+    assert all(cell_len(line) <= 40 for line in lines)
+    assert lines[0].startswith("한글  검색한")
+    assert all(line.startswith(" " * 6) and not line.startswith(" " * 7) for line in lines[1:])
+    # Four characters of which two are twice as wide.
+    assert " ".join([lines[0][4:], *(line[6:] for line in lines[1:])]) == text
+
+
+def test_a_pipe_gets_prose_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    say("word " * 100, err=True)
+    assert capsys.readouterr().err == "word " * 100 + "\n"
