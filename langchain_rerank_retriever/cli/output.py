@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 from langchain_core.documents import Document
+from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
@@ -93,10 +94,11 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
-    """Print a table; the first column is text, the rest are numbers."""
-    table = Table(title=title, title_justify="left")
-    for place, name in enumerate(header):
-        table.add_column(name, justify="left" if place == 0 else "right", no_wrap=True)
+    """Print a table; the first column is text, of which a narrow terminal gets several lines, the rest are numbers."""
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, padding=0)
+    table.add_column(header[0], overflow="fold")
+    for name in header[1:]:
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(*(escape(printable(cell)) for cell in row))
     # A pipe has no width: there, as wide as the table is.
