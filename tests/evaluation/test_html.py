@@ -212,6 +212,17 @@ def test_what_is_not_known_is_left_out(only: Any) -> None:
     assert "Are the probabilities true" not in page.text
 
 
+def test_no_picture_of_depths_where_nobody_re_ranks() -> None:
+    def named(**scores: float) -> set[str]:
+        answers = {"q": trace([candidate(one, **scores) for one in ("x", "wanted")])}
+        page = Page(html_report(evaluated(answers, {"q": {"wanted": 1}}, name="one")))
+        return {str(known["alt"]) for tag, known in page.tags if tag == "img"}
+
+    picture = "nDCG@10 by the number of candidates re-ranked."
+    assert picture in named(rerank_score=0.5, relevance_score=0.5)
+    assert picture not in named()
+
+
 def test_a_given_comparison_and_attributions(systems: Any) -> None:
     told = [attribute(one, k=2, indexed=()) for one in systems]
     comparison = compare(systems, baseline="tuned", pairwise=True)

@@ -138,7 +138,7 @@ def _pictures(
         "depth": (
             partial(plot_depth, curves, systems=names),
             f"{measure} by the number of candidates re-ranked.",
-            bool(curves),
+            any(len(one.points) > 1 for one in curves),
         ),
         "latency": (
             partial(plot_latency, timed, measure=measure, systems=names),
