@@ -138,7 +138,9 @@ def test_written_in_the_background_once_the_store_is_quiet(tmp_path: Path) -> No
         assert reader.similarity_search("t7", k=1)[0].page_content == "t7"
 
 
-def test_what_another_handle_has_changed_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_another_handle_has_changed_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(upkeep, "QUIET", 60.0)
     monkeypatch.setattr(snapshots, "MIN_ROWS", 10)
     with (
