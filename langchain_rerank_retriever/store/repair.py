@@ -1,7 +1,10 @@
 """Makes anew what is derived from a store's documents and vectors, where something is wrong with it."""
 
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from langchain_rerank_retriever.errors import FormatError
 
 from . import changes, rows
 from .engine import Engine
@@ -40,6 +43,9 @@ def repair(engine: Engine) -> RepairResult:
     while True:
         found = findings(engine, deep=True)
         wrong = {finding.part for finding in found}
+        if Part.SOURCE in wrong and Part.LOOKUP not in repaired and _was_only_lookup(engine):
+            repaired.append(Part.LOOKUP)
+            continue
         # Each once, in the order of the enumeration: what does not help the first time never will.
         due = [part for part in Part if part in wrong and part not in repaired]
         if Part.SOURCE in wrong or not due:
@@ -58,6 +64,36 @@ def repair(engine: Engine) -> RepairResult:
 def _lookup(engine: Engine) -> None:
     with engine.connections.writing() as connection:
         connection.execute("REINDEX")
+
+
+def _was_only_lookup(engine: Engine) -> bool:
+    """Make SQLite's own indexes anew where its file is not whole, and keep them where it is whole then.
+
+    SQLite tells the page that is damaged, and not always whose it is.
+    """
+    try:
+        with engine.connections.writing() as connection:
+            if _is_whole(connection):
+                return False
+            _reindex(connection)
+    except (FormatError, _NotMendedError):
+        return False
+    return True
+
+
+class _NotMendedError(Exception):
+    """Undoes a transaction."""
+
+
+def _reindex(connection: sqlite3.Connection) -> None:
+    connection.execute("REINDEX")
+    if not _is_whole(connection):
+        raise _NotMendedError
+
+
+def _is_whole(connection: sqlite3.Connection) -> bool:
+    found: tuple[str] = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    return found == ("ok",)
 
 
 def _metadata(engine: Engine) -> None:

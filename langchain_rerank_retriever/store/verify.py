@@ -41,6 +41,12 @@ class Finding:
         """The problem, and what helps."""
         if self.part is not Part.SOURCE:
             return f"{self.text}: repair() makes it anew"
+        if self.text.startswith(_SQLITE):
+            # It does not always tell whose page it is.
+            return (
+                f"{self.text}: repair() makes its own indexes anew; where that does not help, {RESTORE} that "
+                "save_local() made"
+            )
         return self.text if RESTORE in self.text.lower() else f"{self.text}: {RESTORE} that save_local() made"
 
 
@@ -48,6 +54,8 @@ class Finding:
 RESTORE = "restore a copy"
 
 
+#: What a problem begins with that SQLite has found.
+_SQLITE = "SQLite reports: "
 #: By how much the length of a vector of length one may differ from one.
 _ROUNDING = 1e-5
 #: How SQLite speaks of an index that does not agree with its table.
@@ -116,10 +124,12 @@ def _structure(snapshot: Snapshot, *, deep: bool) -> Iterator[Finding]:
     # The longer check also compares SQLite's indexes with its tables.
     for (line,) in connection.execute("PRAGMA integrity_check(10)" if deep else "PRAGMA quick_check(10)"):
         if line != "ok":
-            yield Finding(Part.LOOKUP if _LOOKUP.search(line) else Part.SOURCE, f"SQLite reports: {line}")
+            told = line.removeprefix("*** in database main ***\n")
+            yield Finding(Part.LOOKUP if _LOOKUP.search(line) else Part.SOURCE, f"{_SQLITE}{told}")
     documents, vectors, paired = connection.execute(
-        "SELECT (SELECT count(*) FROM document), (SELECT count(*) FROM vector), "
-        "(SELECT count(*) FROM document JOIN vector USING (pk))"
+        # An index, which SQLite would count by, may be what is damaged.
+        "SELECT (SELECT count(*) FROM document NOT INDEXED), (SELECT count(*) FROM vector NOT INDEXED), "
+        "(SELECT count(*) FROM document NOT INDEXED JOIN vector NOT INDEXED USING (pk))"
     ).fetchone()
     if not documents == vectors == paired:
         yield Finding(

@@ -25,7 +25,7 @@ METADATA = [{"group": place % 4, "nested": {"tags": [f"t{place % 3}", "all"]}} f
 
 #: Answers that are read from an index of SQLite's, whose pages have no checksum: damage there is found by
 #: `verify(deep=True)` and mended by `repair`, and until then may show. Everything else must never be wrong.
-DERIVED = frozenset({"lexical", "lexical scores", "filtered", "compared", "by id"})
+DERIVED = frozenset({"lexical", "lexical scores", "filtered", "compared", "by id", "by vector"})
 #: What a problem must name, so that whoever reads it knows what to do.
 REMEDIES = ("repair", "restore", "save the bundle anew", "Save the bundle anew", "save anew")
 

@@ -88,6 +88,18 @@ def leave_an_index_behind(folder: Path) -> None:
         connection.executemany("INSERT INTO sqlite_master VALUES (?, ?, ?, ?, ?)", rows)
 
 
+def lose_a_page_of_an_index(folder: Path) -> None:
+    """SQLite tells of the page, and not that it is an index's; it would also count the documents by it."""
+    with closing(sqlite3.connect(folder / "store.db")) as connection:
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+        (page,) = connection.execute(
+            "SELECT rootpage FROM sqlite_master WHERE type = 'index' AND tbl_name = 'document'"
+        ).fetchone()
+    with (folder / "store.db").open("r+b") as file:
+        file.seek(page * size - 900)
+        file.write(bytes(800))
+
+
 DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "metadata lost": (
         lambda folder: change(folder, "DELETE FROM field WHERE pk % 3 = 0"),
@@ -129,6 +141,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
         "the snapshot",
     ),
     "index behind": (leave_an_index_behind, "SQLite's own indexes"),
+    "page of an index lost": (lose_a_page_of_an_index, "SQLite's own indexes"),
 }
 
 
