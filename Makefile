@@ -12,7 +12,7 @@ INSTALLED := $(VENV)/.installed
 ENGINES_INSTALLED := $(VENV)/.installed-engines
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-engines test-package test-nightly test-reliability check bench docs clean
+.PHONY: help install demo test test-slow test-slowest test-engines test-package test-nightly test-reliability check bench docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,7 +39,7 @@ test: install ## the tests that need neither long nor a server
 	$(BIN)/python -m pytest $(PARALLEL) -m 'not slow and not engine' $(ARGS)
 
 test-slow: install ## the tests that take more than half a minute each
-	$(BIN)/python -m pytest $(PARALLEL) -m 'slow and not engine' $(ARGS) || test $$? -eq 5  # 5: there are none
+	$(BIN)/python -m pytest $(PARALLEL) -m 'slow and not nightly and not engine' $(ARGS) || test $$? -eq 5  # 5: there are none
 
 test-engines: $(ENGINES_INSTALLED) ## the tests with real servers, which it installs, starts and stops: pgvector, Milvus, Ray
 	$(BIN)/python -m tests.engines $(ARGS)
@@ -48,7 +48,10 @@ test-package: install ## build the wheel and the source archive, and try the whe
 	$(BIN)/python -m tests.packaging $(ARGS)
 
 # With the full numbers of tests/reliability, in one process and without pytest's limit of time.
-test-nightly: test test-slow test-engines test-reliability ## all tests, with the full numbers; takes hours
+test-nightly: test test-slow test-engines test-slowest test-reliability ## all tests, with the full numbers; takes hours
+
+test-slowest: install ## the slow tests that CI has no time for
+	$(BIN)/python -m pytest $(PARALLEL) -m nightly $(ARGS)
 
 test-reliability: install ## the full numbers of tests/reliability, and the table of what they showed
 	TEST_SCALE=nightly $(BIN)/python -m pytest --timeout 0 tests/reliability $(ARGS); status=$$?; \

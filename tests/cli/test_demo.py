@@ -77,6 +77,7 @@ def check_json(data: dict[str, Any], *, k: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(900)  # without AVX-512 its two indexings alone take some minutes
 def test_the_demo_on_numpy(minilm_folder: Path, tmp_path: Path) -> None:
     code = "from langchain_rerank_retriever.cli import main; main()"

@@ -121,7 +121,7 @@ def test_files_that_may_not_grow(goal: Goal, seed: int, quick: Path) -> None:
         return {**run(stage, mend, lambda: 1), "failed": len(met) > 1}
 
     rng = random.Random(seed)
-    sizes = [rng.randrange(220_000, 420_000) for _ in range(at_scale(1, 5, 60))]
+    sizes = [rng.randrange(220_000, 420_000) for _ in range(at_scale(1, 3, 60))]
     until_mended(goal, limited, quick / "s", sizes)
 
 

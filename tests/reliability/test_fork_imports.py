@@ -41,9 +41,14 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bundle"
 
 
+*FIRST, LAST = ORDERS
+
+
 @pytest.mark.slow  # an interpreter that imports everything, and each spawned child another
 @pytest.mark.timeout(HANGING + 60)
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize(
+    "order", [LAST, *(pytest.param(order, marks=pytest.mark.nightly) for order in FIRST)]
+)
 def test_children_of_a_process_that_has_used_everything(goal: Any, bundle: Path, order: str) -> None:
     arguments = [order, str(bundle), "--forks", str(FORKS), "--others", str(OTHERS)]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2"}

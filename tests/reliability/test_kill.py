@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 SERIES = (("flat", 40, 8), ("hnsw", 130, 8), ("auto", 0, 20), ("flat", 300, 60))
 #: So many kills make a series, and so many series run side by side.
 LENGTH, PROCESSES = 100, 2
-TOTAL = at_scale(12, 200, 9_800)
+TOTAL = at_scale(12, 100, 9_800)
 
 
 def checked(counts: dict[str, int], kills: int) -> None:

@@ -27,7 +27,7 @@ def run_script(seed: int) -> Script:
 
 #: Of each kind of script: how many are killed at every step by the full numbers, and at how many steps one is below.
 SCRIPTS: dict[str, tuple[Callable[[int], Script], int, int]] = {
-    "store": (store_script, 20, at_scale(16, 140, 0)),
+    "store": (store_script, 20, at_scale(16, 80, 0)),
     "bundle": (BundleScript, 5, at_scale(8, 50, 0)),
     "reports and run files": (FilesScript, 20, at_scale(6, 50, 0)),
     "tuning run": (run_script, 5, at_scale(0, 30, 0)),

@@ -17,7 +17,7 @@ from .threads_reads import EMBEDDINGS
 @pytest.mark.parametrize("kind", ["in memory", "in a folder", "busy"])
 def test_every_answer_shows_one_state(goal: Any, seed: int, tmp_path: Path, kind: str) -> None:
     """Writers keep pairs of documents that agree; a reader that sees half a pair has seen two states."""
-    reads, limit = at_scale(640, 6_400, 333_600), at_scale(30.0, 60.0, 600.0)
+    reads, limit = at_scale(640, 3_200, 333_600), at_scale(30.0, 60.0, 600.0)
     history, path = History(), None if kind == "in memory" else tmp_path / "store"
     with (
         goal("G8") as count,

@@ -208,6 +208,7 @@ REAL = [
 
 
 @pytest.mark.slow  # quantising a real model takes about half a minute
+@pytest.mark.nightly
 @pytest.mark.timeout(900)
 def test_a_real_model_keeps_its_order(minilm_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from sentence_transformers import SentenceTransformer

@@ -202,8 +202,18 @@ SIX_STEPS = {"steps": 6, "reranker": None}
 GONE = "LaunchError: Another process of this launch has ended"
 
 
-@pytest.mark.parametrize("how", ["kill", "raise", "interrupt"])
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize(
+    ("rank", "how"),
+    [
+        (0, "kill"),
+        *(
+            pytest.param(rank, how, marks=pytest.mark.nightly)
+            for rank in (0, 1)
+            for how in ("kill", "raise", "interrupt")
+            if (rank, how) != (0, "kill")
+        ),
+    ],
+)
 def test_one_that_ends_ends_the_other_and_resuming_goes_on(
     rank: int, how: str, bi_encoder: Path, tmp_path: Path, unbroken: dict[str, Any]
 ) -> None:

@@ -244,6 +244,7 @@ def test_true_labels_never_ask_for_the_fallback() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(900)
 def test_shuffled_labels_seldom_pass() -> None:
     """Fitting fusion and blend on them does not make them look better than they are."""
