@@ -70,6 +70,16 @@ class _Entry:
         return math.prod(self.shape) * np.dtype(type_of(self.name)).itemsize
 
 
+class _Descriptor:
+    """An open file, which is closed when nobody has it any more: one thread may be reading what another lets go of."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __del__(self) -> None:
+        os.close(self.number)
+
+
 class ViewFile:
     """A snapshot, open for reading; closing it leaves mapped arrays usable."""
 
@@ -85,11 +95,11 @@ class ViewFile:
         try:
             # A link could lead anywhere, and the opening of a pipe would wait for someone to write to it.
             flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-            self._descriptor = os.open(folder / record.file, flags)
+            self._file: _Descriptor | None = _Descriptor(os.open(folder / record.file, flags))
         except OSError as error:
             raise DoubtfulError(f"it cannot be opened ({error})") from error
         try:
-            self._footer = self._checked_footer(record)
+            self._footer = self._checked_footer(self._file.number, record)
             self._entries = {entry.name: entry for entry in _entries(self._footer, self._end)}
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             self.close()
@@ -98,16 +108,16 @@ class ViewFile:
             self.close()
             raise
 
-    def _checked_footer(self, record: Record) -> dict[str, Any]:
-        status = os.fstat(self._descriptor)
+    def _checked_footer(self, descriptor: int, record: Record) -> dict[str, Any]:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_size < _TAIL:
             raise DoubtfulError("it is no whole file")
-        tail = os.pread(self._descriptor, _TAIL, status.st_size - _TAIL)
+        tail = os.pread(descriptor, _TAIL, status.st_size - _TAIL)
         length = int.from_bytes(tail[:8], "little")
         self._end = status.st_size - _TAIL - length
         if tail[8:] != MAGIC or self._end < 0:
             raise DoubtfulError("its end is missing")
-        footer = os.pread(self._descriptor, length, self._end)
+        footer = os.pread(descriptor, length, self._end)
         if hashlib.sha256(footer).hexdigest() != record.digest:
             raise DoubtfulError("it is not the one that the database names, or is damaged")
         found: dict[str, Any] = json.loads(footer)
@@ -125,8 +135,8 @@ class ViewFile:
         return sum(entry.shape[0] for name, entry in self._entries.items() if name.endswith("/pks"))
 
     def close(self) -> None:
-        """Close the file."""
-        os.close(self._descriptor)
+        """Close the file; a check that another thread is at ends with the block that it reads."""
+        self._file = None
 
     def __enter__(self) -> Self:
         return self
@@ -149,7 +159,7 @@ class ViewFile:
             raise DoubtfulError(f"its vectors have {self._footer['dimension']} dimensions")
         try:
             mapping = (
-                mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ) if mapped and self._end else None
+                mmap.mmap(self._opened().number, 0, access=mmap.ACCESS_READ) if mapped and self._end else None
             )
             places = sorted({int(name.split("/")[0]) for name in self._entries})
             segments = tuple(self._segment(place, state.dimension, mapping) for place in places)
@@ -196,8 +206,10 @@ class ViewFile:
         data = array.data.cast("B") if array.size else memoryview(b"")
         places = range(len(entry.hashes))
 
+        file = self._opened()
+
         def read(place: int) -> None:
-            self._read_block(entry, place, data[place * BLOCK : (place + 1) * BLOCK])
+            _read_block(file, entry, place, data[place * BLOCK : (place + 1) * BLOCK])
 
         if len(places) == 1:
             read(0)
@@ -207,15 +219,10 @@ class ViewFile:
                 deque(pool.map(read, places), maxlen=0)
         return array
 
-    def _read_block(self, entry: _Entry, place: int, block: memoryview) -> None:
-        try:
-            length = os.preadv(self._descriptor, [block], entry.offset + place * BLOCK)
-        except OSError as error:
-            raise DoubtfulError(f"it cannot be read ({error})") from error
-        if length != len(block):
-            raise DoubtfulError("it ends too early")
-        if hashlib.sha256(block).hexdigest() != entry.hashes[place]:
-            raise DoubtfulError(f"its array {entry.name} is damaged")
+    def _opened(self) -> _Descriptor:
+        if self._file is None:
+            raise DoubtfulError("it was closed")
+        return self._file
 
     def check(self, go_on: Callable[[], bool]) -> bool:
         """Read and check every block, with little memory.
@@ -232,10 +239,22 @@ class ViewFile:
         buffer = memoryview(bytearray(BLOCK))
         for entry in self._entries.values():
             for place, start in enumerate(range(0, entry.size, BLOCK)):
-                if not go_on():
+                file = self._file
+                if file is None or not go_on():
                     return False
-                self._read_block(entry, place, buffer[: min(BLOCK, entry.size - start)])
+                _read_block(file, entry, place, buffer[: min(BLOCK, entry.size - start)])
         return True
+
+
+def _read_block(file: _Descriptor, entry: _Entry, place: int, block: memoryview) -> None:
+    try:
+        length = os.preadv(file.number, [block], entry.offset + place * BLOCK)
+    except OSError as error:
+        raise DoubtfulError(f"it cannot be read ({error})") from error
+    if length != len(block):
+        raise DoubtfulError("it ends too early")
+    if hashlib.sha256(block).hexdigest() != entry.hashes[place]:
+        raise DoubtfulError(f"its array {entry.name} is damaged")
 
 
 def _entries(footer: Mapping[str, Any], limit: int) -> Iterator[_Entry]:

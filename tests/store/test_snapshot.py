@@ -5,6 +5,7 @@ import random
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,18 @@ import numpy as np
 import pytest
 
 from langchain_rerank_retriever.errors import StorageError
-from langchain_rerank_retriever.store import FaissStore, snapshots, upkeep, view_file, view_writing, views
+from langchain_rerank_retriever.store import (
+    FaissStore,
+    rows,
+    snapshots,
+    upkeep,
+    view_file,
+    view_writing,
+    views,
+)
 from langchain_rerank_retriever.store.segment import Segment
 from langchain_rerank_retriever.store.view import View
+from langchain_rerank_retriever.store.view_file import ViewFile
 
 from .helpers import FastEmbeddings, content, ranking, stored_vectors
 
@@ -227,6 +237,31 @@ def test_every_bit_of_the_arrays_counts(
         assert "is damaged" in caplog.text
         assert "the vectors are read from the database instead" in caplog.text
         assert "may be deleted" in " ".join(result.problems)
+
+
+def test_a_check_ends_where_another_thread_closes_the_file(tmp_path: Path) -> None:
+    """Its descriptor is nobody else's before the check has let go of it."""
+    make(tmp_path / "s")
+    with (
+        FaissStore(FastEmbeddings(), path=tmp_path / "s", read_only=True) as store,
+        store._engine.connections.reading() as connection,
+    ):
+        record = rows.read_record(connection)
+    assert record is not None
+    file = ViewFile(tmp_path / "s", record)
+    asked: list[int] = []
+    with ExitStack() as others:
+
+        def go_on() -> bool:
+            asked.append(len(asked))
+            if len(asked) == 2:
+                file.close()
+                for _ in range(5):
+                    others.enter_context(Path(__file__).open("rb"))
+            return True
+
+        assert file.check(go_on) is False
+    assert len(asked) == 2
 
 
 def stored(folder: Path) -> dict[str, np.ndarray]:
