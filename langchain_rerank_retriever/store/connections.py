@@ -71,7 +71,7 @@ def storage_error(error: sqlite3.Error | UnicodeDecodeError, where: str) -> Stor
     """The error of this package for one of SQLite's."""
     name = getattr(error, "sqlite_errorname", "") or ""
     kind, text = StorageError, "The store at {where} failed: {error}"
-    if isinstance(error, UnicodeDecodeError):
+    if isinstance(error, UnicodeDecodeError) or "Could not decode to UTF-8" in str(error):
         name = "SQLITE_CORRUPT"
     elif _FOREIGN.match(str(error)):
         kind, text = FormatError, _OF_ANOTHER_FORM

@@ -183,3 +183,16 @@ def test_a_tokenizer_whose_inputs_are_misspelt(make: type, inputs: object, tmp_p
     refuse(
         make, str(folder), r"model_input_names=.*; expected some of .*'attention_mask'.*save the model again"
     )
+
+
+def test_a_tokenizer_that_no_longer_tells_the_texts_of_a_pair_apart_is_another(tmp_path: Path) -> None:
+    """As where the key of its inputs is misspelt: the library then takes those that every model has."""
+    folder = tiny.save_classifier(tmp_path / "model", "bert")
+    file = folder / "tokenizer_config.json"
+    with CrossEncoderScorer(folder, precision="float32") as whole:
+        config = json.loads(file.read_text(encoding="utf-8"))
+        config["model_input_namer"] = config.pop("model_input_names")
+        file.write_text(json.dumps(config), encoding="utf-8")
+        with CrossEncoderScorer(folder, precision="float32") as other:
+            assert other.score([("one", "two")]) != whole.score([("one", "two")])
+            assert other.fingerprint != whole.fingerprint

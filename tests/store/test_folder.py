@@ -410,3 +410,14 @@ def test_a_saved_folder_follows_the_umask(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_table_whose_very_making_is_damaged(tmp_path: Path) -> None:
+    """SQLite then fails at decoding what it tells, which is not an error of its own."""
+    FaissStore.from_texts(["one"], FastEmbeddings(), path=tmp_path / "s").close()
+    file = tmp_path / "s" / "store.db"
+    whole = file.read_bytes()
+    file.write_bytes(whole.replace(b"TEXT NOT NULL, vector BLOB", b"TEXT NOT NULL, ve\xe3tor BLOB", 1))
+    assert file.read_bytes() != whole
+    with pytest.raises(FormatError, match=r"is damaged.*restore a copy"):
+        FaissStore(FastEmbeddings(), path=tmp_path / "s")

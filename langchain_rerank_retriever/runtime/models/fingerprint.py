@@ -73,10 +73,23 @@ def _tokenizer(model: "BaseModel") -> dict[str, Any]:
     vocabulary = hashlib.sha256()
     for word, number in sorted(tokenizer.get_vocab().items()):
         vocabulary.update(f"{word}\0{number}\n".encode())
-    return {
+    known: dict[str, Any] = {
         "vocabulary": vocabulary.hexdigest(),
         "probes": [_ids(tokenizer, text) for text in PROBE_TEXTS],
     }
+    if _keeps_token_types_back(model[0], tokenizer):
+        # Not told otherwise, so that fingerprints stay what they were.
+        known["token_types"] = False
+    return known
+
+
+def _keeps_token_types_back(module: Any, tokenizer: Any) -> bool:
+    """Whether the model would tell the texts of a pair apart, the tokenizer does, and the one does not hear of it."""
+    config = getattr(getattr(module, "model", None), "config", None)
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if (getattr(config, "type_vocab_size", None) or 0) < 2 or backend is None:
+        return False
+    return "token_type_ids" not in tokenizer.model_input_names and any(backend.encode("a", "b").type_ids)
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:
