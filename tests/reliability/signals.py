@@ -4,6 +4,7 @@ Importing the libraries takes seconds, so most processes fork from a server that
 as the console script is.
 """
 
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -78,7 +79,9 @@ class Running:
         code = self.wait(PATIENCE)
         seconds = time.monotonic() - self.started
         if code is None:
-            self.send(signal.SIGKILL)
+            self.send(signal.SIGABRT)  # at which it tells where its threads are
+            if self.wait(10) is None:
+                self.send(signal.SIGKILL)
             raise AssertionError(f"the command did not end in {PATIENCE:.0f} s: {_text(self.err)}")
         return Ended(code, _text(self.out), _text(self.err), seconds)
 
@@ -146,6 +149,7 @@ def _child(arguments: list[str], out: Path, err: Path, begun: Any) -> None:
     choice.may_take_openvino = lambda _: False  # compiling would take most of the time
     os.dup2(_opened(out), 1)
     os.dup2(_opened(err), 2)
+    faulthandler.enable(2)
     sys.argv = ["langchain-rerank", *arguments]
 
     def interrupted(number: int, frame: FrameType | None) -> None:
