@@ -240,6 +240,19 @@ def test_a_closed_worker_lets_go_of_the_model() -> None:
     assert gone() is None
 
 
+def test_a_wake_up_that_ctrl_c_interrupted_costs_no_other(worker: Worker) -> None:
+    """`Condition.notify` wakes a thread and takes it out of its queue; an exception can come between the two."""
+    assert values(worker.submit(texts("a", 3, 1))) == [3, 1]
+    queue = worker._ready._waiters  # type: ignore[attr-defined]
+    deadline = time.monotonic() + 10
+    while not queue and time.monotonic() < deadline:
+        time.sleep(0.001)
+    woken = threading.Lock()
+    woken.acquire()
+    queue.appendleft(woken)
+    assert values(worker.submit(texts("a", 2))) == [2]
+
+
 def test_one_thread_drives_the_model(worker: Worker, backend: WordBackend) -> None:
     callers = [threading.Thread(target=lambda: values(worker.submit(["a b"] * 20))) for _ in range(8)]
     for caller in callers:

@@ -111,7 +111,7 @@ class Worker:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._main, name=self._name, daemon=True)
                 self._thread.start()
-            self._ready.notify()
+            self._wake()
         return request.answer
 
     def close(self) -> None:
@@ -119,11 +119,16 @@ class Worker:
         with self._ready:
             self._closed = True
             thread = self._thread
-            self._ready.notify()
+            self._wake()
         if thread is None:
             self._backend = None
         elif thread is not threading.current_thread():
             thread.join()
+
+    def _wake(self) -> None:
+        # There is one thread to wake, but notify() may take another for it: one that an earlier notify() has woken, and
+        # that is still in the queue because Ctrl-C came before it was taken out. Then nobody would be woken.
+        self._ready.notify_all()
 
     def after_fork(self) -> None:
         """In a child process: forget the parent's thread and requests; the next request starts a thread."""
