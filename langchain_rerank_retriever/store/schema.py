@@ -83,7 +83,10 @@ def _check_header(file: Path) -> None:
             f"{file} is empty: restore a copy that save_local() made, or remove it to make a new store"
         )
     if not header.startswith(_MAGIC):
-        raise FormatError(f"{file} is not a database of this package")
+        raise FormatError(
+            f"{file} is not a database of this package: restore a copy that save_local() made, or give the folder of a "
+            "store"
+        )
     application, version = int.from_bytes(header[68:72], "big"), int.from_bytes(header[60:64], "big")
     # A database whose making was cut off has both still zero in its main file.
     if application or version:

@@ -196,3 +196,14 @@ def test_a_tokenizer_that_no_longer_tells_the_texts_of_a_pair_apart_is_another(t
         with CrossEncoderScorer(folder, precision="float32") as other:
             assert other.score([("one", "two")]) != whole.score([("one", "two")])
             assert other.fingerprint != whole.fingerprint
+
+
+@BOTH
+def test_a_tokenizer_that_fails_at_unknown_words(make: type, tmp_path: Path) -> None:
+    folder = tiny.save_classifier(tmp_path / "model", "bert")
+    file = folder / "tokenizer.json"
+    tokenizer = json.loads(file.read_text(encoding="utf-8"))
+    assert tokenizer["model"]["unk_token"] == "[UNK]"
+    tokenizer["model"]["unk_token"] = "[UNk]"
+    file.write_text(json.dumps(tokenizer), encoding="utf-8")
+    refuse(make, str(folder), "(tokenizer fails at the text|gives no score for a pair) .*UNK.*")

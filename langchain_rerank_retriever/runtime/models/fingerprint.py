@@ -5,6 +5,8 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from langchain_rerank_retriever.errors import ModelLoadError
+
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel
 
@@ -41,6 +43,9 @@ def fingerprint(model: "BaseModel", settings: Mapping[str, Any]) -> str:
 
     Returns:
         SHA-256 as 64 hexadecimal digits.
+
+    Raises:
+        ModelLoadError: Its tokenizer fails at a plain text.
     """
     digest = hashlib.sha256()
     description = {
@@ -93,6 +98,10 @@ def _keeps_token_types_back(module: Any, tokenizer: Any) -> bool:
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:
-    if callable(tokenizer):
-        return [int(number) for number in tokenizer(text)["input_ids"]]
-    return [int(number) for number in tokenizer.encode(text).ids]
+    try:
+        numbers = tokenizer(text)["input_ids"] if callable(tokenizer) else tokenizer.encode(text).ids
+    except Exception as error:  # tokenizers raises nothing more special
+        raise ModelLoadError(
+            f"The model's tokenizer fails at the text {text!r} ({type(error).__name__}: {error}). Save the model again."
+        ) from error
+    return [int(number) for number in numbers]

@@ -77,7 +77,9 @@ def _probe(model: "CrossEncoder", folder: Path) -> None:
     """Score one pair, so that a model that cannot is refused now and not at the first query."""
     try:
         scores = model.predict([("a", "b")], show_progress_bar=False)
-    except (LookupError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # tokenizers raises nothing more special
         raise ModelLoadError(
             f"The model in '{folder}' gives no score for a pair ({type(error).__name__}: {error}). {TRAIN_IT}"
         ) from error
