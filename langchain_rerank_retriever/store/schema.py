@@ -74,6 +74,10 @@ def is_store(folder: Path) -> bool:
     return True
 
 
+#: What helps where a file is another's, or looks so.
+_NOT_OURS = "restore a copy that save_local() made, or give the folder of a store"
+
+
 def _check_header(file: Path) -> None:
     """Judge a file by its first bytes, without SQLite, which could write to it."""
     with beside_sqlite.reading(file) as stream:
@@ -83,10 +87,7 @@ def _check_header(file: Path) -> None:
             f"{file} is empty: restore a copy that save_local() made, or remove it to make a new store"
         )
     if not header.startswith(_MAGIC):
-        raise FormatError(
-            f"{file} is not a database of this package: restore a copy that save_local() made, or give the folder of a "
-            "store"
-        )
+        raise FormatError(f"{file} is not a database of this package: {_NOT_OURS}")
     application, version = int.from_bytes(header[68:72], "big"), int.from_bytes(header[60:64], "big")
     # A database whose making was cut off has both still zero in its main file.
     if application or version:
@@ -95,7 +96,7 @@ def _check_header(file: Path) -> None:
 
 def _check_format(application: int, version: int, file: Path) -> None:
     if application != APPLICATION_ID:
-        raise FormatError(f"{file} is a database of another program")
+        raise FormatError(f"{file} is a database of another program: {_NOT_OURS}")
     if version > FORMAT:
         raise FormatError(
             f"{file} has format {version}, and this version of the package reads up to {FORMAT}: "

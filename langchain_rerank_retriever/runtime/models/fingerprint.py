@@ -100,7 +100,11 @@ def _keeps_token_types_back(module: Any, tokenizer: Any) -> bool:
 def _ids(tokenizer: Any, text: str) -> list[int]:
     try:
         numbers = tokenizer(text)["input_ids"] if callable(tokenizer) else tokenizer.encode(text).ids
-    except Exception as error:  # tokenizers raises nothing more special
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except (
+        BaseException
+    ) as error:  # tokenizers raises nothing more special, and panics, which are no Exception
         raise ModelLoadError(
             f"The model's tokenizer fails at the text {text!r} ({type(error).__name__}: {error}). Save the model again."
         ) from error

@@ -77,9 +77,11 @@ def _probe(model: "CrossEncoder", folder: Path) -> None:
     """Score one pair, so that a model that cannot is refused now and not at the first query."""
     try:
         scores = model.predict([("a", "b")], show_progress_bar=False)
-    except MemoryError:
+    except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
-    except Exception as error:  # tokenizers raises nothing more special
+    except (
+        BaseException
+    ) as error:  # tokenizers raises nothing more special, and panics, which are no Exception
         raise ModelLoadError(
             f"The model in '{folder}' gives no score for a pair ({type(error).__name__}: {error}). {TRAIN_IT}"
         ) from error
