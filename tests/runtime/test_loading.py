@@ -9,6 +9,7 @@ import pytest
 
 from langchain_rerank_retriever import CrossEncoderScorer, PooledEmbeddings
 from langchain_rerank_retriever.errors import InvalidArgumentError, ModelLoadError
+from langchain_rerank_retriever.runtime.models import fingerprint as fingerprints
 from langchain_rerank_retriever.runtime.models.loading import load_model, position_limit, resolve_folder
 
 from . import tiny
@@ -207,3 +208,16 @@ def test_a_tokenizer_that_fails_at_unknown_words(make: type, tmp_path: Path) -> 
     tokenizer["model"]["unk_token"] = "[UNk]"
     file.write_text(json.dumps(tokenizer), encoding="utf-8")
     refuse(make, str(folder), "(tokenizer fails at the text|gives no score for a pair) .*UNK.*")
+
+
+def test_a_panic_of_a_tokenizer_is_told_as_an_error() -> None:
+    """It is no `Exception`, so that it would pass by everything."""
+
+    class Panic(BaseException):
+        pass
+
+    def tokenizer(text: str) -> None:
+        raise Panic(f"no entry found for {text}")
+
+    with pytest.raises(ModelLoadError, match="Panic: no entry found"):
+        fingerprints._ids(tokenizer, "key")
