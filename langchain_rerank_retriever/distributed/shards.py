@@ -142,6 +142,8 @@ def claimed(path: Path, identity: Mapping[str, Any]) -> Iterator[ShardFolder]:
         _claim(path, json.loads(json.dumps(dict(identity))))
         _sweep(folder)
         yield folder
+        # A worker that was killed while it wrote left its share, and another has done it since.
+        _sweep(folder)
         shutil.rmtree(folder.work, ignore_errors=True)
     finally:
         lock.release()
@@ -152,7 +154,7 @@ def _only_work(path: Path) -> bool:
 
 
 def _sweep(folder: ShardFolder) -> None:
-    """Remove what a killed run left that no other can use."""
+    """Remove what a killed process left that no other can use."""
     for entry in folder.path.glob(".*.tmp-*"):
         entry.unlink(missing_ok=True)
     for entry in folder.work.iterdir():

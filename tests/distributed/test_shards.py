@@ -140,6 +140,13 @@ def test_what_a_killed_run_left_is_swept(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == [MANIFEST]
 
 
+def test_what_a_killed_worker_left_is_swept(tmp_path: Path) -> None:
+    with claimed(tmp_path, IDENTITY) as folder:
+        folder.write(Slice(0, "d0"), Made(table()), 3)
+        (tmp_path / ".000000.parquet.tmp-abc").touch()
+    assert {file.name for file in tmp_path.iterdir()} == {MANIFEST, "000000.parquet"}
+
+
 def test_a_run_that_fails_keeps_its_shards_and_frees_the_folder(tmp_path: Path) -> None:
     def fails() -> None:
         with claimed(tmp_path, IDENTITY) as folder:
