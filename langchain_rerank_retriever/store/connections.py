@@ -65,6 +65,10 @@ _OF_ANOTHER_FORM = (
 _INDEX_OF_ANOTHER_FORM = (
     "The lexical index of the store at {where} is damaged ({error}): repair() makes it anew"
 )
+_OF_UNKNOWN_DAMAGE = (
+    "The store at {where} is damaged ({error}): repair() makes the lexical index anew; where that does not help, "
+    "restore a copy that save_local() made"
+)
 
 
 def storage_error(error: sqlite3.Error | UnicodeDecodeError, where: str) -> StorageError:
@@ -77,6 +81,9 @@ def storage_error(error: sqlite3.Error | UnicodeDecodeError, where: str) -> Stor
         kind, text = FormatError, _OF_ANOTHER_FORM
     elif "invalid fts5 file format" in str(error):
         kind, text = FormatError, _INDEX_OF_ANOTHER_FORM
+    elif str(error) == "SQL logic error":
+        # No statement of ours is wrong, but those that FTS5 makes of the names in its tables can be.
+        kind, text = FormatError, _OF_UNKNOWN_DAMAGE
     for names, known, told in _TOLD:
         if name.startswith(names):
             kind, text = known, told

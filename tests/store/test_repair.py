@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from langchain_rerank_retriever.errors import ReadOnlyError
+from langchain_rerank_retriever.errors import FormatError, ReadOnlyError
 from langchain_rerank_retriever.store import FaissStore, indexing, snapshots, upkeep
 
 from .helpers import FastEmbeddings
@@ -127,6 +127,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda folder: change(folder, "DELETE FROM lexical_config"),
         "the lexical index",
     ),
+    "terms in other columns": (
+        lambda folder: change(folder, "ALTER TABLE lexical_idx RENAME COLUMN pgno TO pggo"),
+        "the lexical index",
+    ),
     "snapshot cut": (
         lambda folder: damage_snapshot(folder, lambda content: content.__delitem__(slice(500, None))),
         "the snapshot",
@@ -160,6 +164,13 @@ def test_what_is_derived_is_made_anew(folder: Path, before: list[Any], damage: s
         assert store.verify(deep=True).ok
         assert answers(store) == before
         assert store.index_info.snapshot is not None
+
+
+@pytest.mark.parametrize("damage", ["format of the terms lost", "terms in other columns"])
+def test_a_search_names_the_remedy(folder: Path, damage: str) -> None:
+    DAMAGES[damage][0](folder)
+    with opened(folder) as store, pytest.raises(FormatError, match=r"is damaged .*repair\(\) makes"):
+        store.lexical_search("word3", k=3)
 
 
 def test_several_at_once(folder: Path, before: list[Any]) -> None:

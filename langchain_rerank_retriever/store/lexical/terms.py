@@ -46,13 +46,9 @@ def mend_settings(connection: sqlite3.Connection) -> None:
 
 
 def empty(connection: sqlite3.Connection, analyzer: Analyzer) -> None:
-    """Take everything out."""
-    if analyzer.keeps_text:
-        # FTS5 empties only tables without texts at once, and others text by text.
-        connection.execute("DROP TABLE lexical")
-        connection.execute(table(analyzer))
-    else:
-        connection.execute("INSERT INTO lexical (lexical) VALUES ('delete-all')")
+    """Take everything out, whatever the table's parts have become."""
+    connection.execute("DROP TABLE lexical")
+    connection.execute(table(analyzer))
 
 
 def bodies(connection: sqlite3.Connection, analyzer: Analyzer, pks: Sequence[int]) -> list[tuple[int, str]]:
