@@ -1,5 +1,6 @@
 """What every test shares: deterministic fakes, and the real small model from its package."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,14 @@ def _torch_unless_asked() -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("langchain_rerank_retriever.runtime.choosing.choice.may_take_openvino", lambda _: False)
         yield patch
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _python_handles_ctrl_c() -> Iterator[None]:
+    """A shell that starts the tests in the background has SIGINT ignored, and Python leaves that as it is."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

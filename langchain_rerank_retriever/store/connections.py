@@ -23,7 +23,7 @@ _MAX_IDLE = 8
 _LOG_BYTES = 16 * 1024 * 1024
 
 #: How SQLite says that a table is not as the statements here expect it.
-_FOREIGN = re.compile("no such (table|column|index)|malformed database schema")
+_FOREIGN = re.compile("no such (table|column|index|module)|malformed database schema")
 
 #: What sqlite3 raises; the second where a damaged file makes even its message unreadable.
 SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
@@ -65,6 +65,10 @@ _OF_ANOTHER_FORM = (
 _INDEX_OF_ANOTHER_FORM = (
     "The lexical index of the store at {where} is damaged ({error}): repair() makes it anew"
 )
+_OF_UNKNOWN_KIND = (
+    "The store at {where} failed: {error}. verify() tells whether it is damaged, repair() makes anew what can be, and "
+    "a copy that save_local() made replaces the rest"
+)
 _OF_UNKNOWN_DAMAGE = (
     "The store at {where} is damaged ({error}): repair() makes the lexical index anew; where that does not help, "
     "restore a copy that save_local() made"
@@ -74,7 +78,7 @@ _OF_UNKNOWN_DAMAGE = (
 def storage_error(error: sqlite3.Error | UnicodeDecodeError, where: str) -> StorageError:
     """The error of this package for one of SQLite's."""
     name = getattr(error, "sqlite_errorname", "") or ""
-    kind, text = StorageError, "The store at {where} failed: {error}"
+    kind, text = StorageError, _OF_UNKNOWN_KIND
     if isinstance(error, UnicodeDecodeError) or "Could not decode to UTF-8" in str(error):
         name = "SQLITE_CORRUPT"
     elif _FOREIGN.match(str(error)):

@@ -1,7 +1,5 @@
 """Small random models, and a small corpus whose right answers are known."""
 
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +25,6 @@ def small_bert(**kwargs: Any) -> Any:
         initializer_range=0.2,
         **kwargs,
     )
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _python_handles_ctrl_c() -> Iterator[None]:
-    """A shell that starts the tests in the background has SIGINT ignored, and Python leaves that as it is."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")
