@@ -12,7 +12,7 @@ from langchain_rerank_retriever.protocols import FloatArray
 
 from .filters import field_rows
 from .lexical import terms
-from .rows import BATCH, Record, State, Stored, after, by_ids, document_crc
+from .rows import BATCH, Record, State, Stored, after, by_ids, document_crc, probe_position
 from .schema import SNAPSHOT_TABLE, new_generation
 from .segment import IntArray
 from .validation import Entry, dump_metadata
@@ -47,12 +47,10 @@ def write_model(
         (dimension, model, fingerprint),
     )
     connection.execute("DELETE FROM probe")
+    stored = {text: vector.astype("<f4").tobytes() for text, vector in probes.items()}
     connection.executemany(
         "INSERT INTO probe VALUES (?, ?, ?)",
-        [
-            (position, text, vector.astype("<f4").tobytes())
-            for position, (text, vector) in enumerate(probes.items())
-        ],
+        [(probe_position(place, value), text, value) for place, (text, value) in enumerate(stored.items())],
     )
 
 

@@ -7,6 +7,7 @@ could do more than hold wrong data; no store of ours has any of them.
 import os
 import re
 import sqlite3
+from collections.abc import Collection
 from pathlib import Path
 
 from langchain_rerank_retriever.errors import FormatError
@@ -50,14 +51,31 @@ def _last_bytes(path: Path) -> bytes:
         return b""
 
 
-def check_tables(connection: sqlite3.Connection, where: str) -> None:
-    """Refuse a database that does more than hold rows: a view or trigger runs whatever its maker wrote.
+def check_tables(connection: sqlite3.Connection, where: str, known: Collection[str]) -> None:
+    """Refuse a database that does more than hold rows, or holds them in other tables than ours.
+
+    A view, a trigger or a generated column runs whatever its maker wrote, and a flipped bit in the name of a type
+    makes a key a common column.
+
+    Args:
+        connection: To the database.
+        where: The store, for the message.
+        known: The statements that make our tables; what FTS5 makes for itself is left to it.
 
     Raises:
         FormatError: Naming what is strange.
     """
-    rows = connection.execute("SELECT type, name, sql FROM sqlite_master")
-    for kind, name, sql in rows:
-        virtual = isinstance(sql, str) and sql.lstrip().upper().startswith("CREATE VIRTUAL")
+    expected = {_canonical(statement) for statement in known}
+    for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_master"):
+        virtual = isinstance(sql, str) and _canonical(sql).upper().startswith("CREATE VIRTUAL")
         if kind not in ("table", "index") or (virtual and name != "lexical"):
             raise FormatError(f"The store at {where} holds the {kind} {name!r}, which is none of ours")
+        if not (sql is None or name.startswith("lexical") or _canonical(sql) in expected):
+            raise FormatError(
+                f"The store at {where} has another {kind} {name!r} than this version makes: it is damaged, or of "
+                "another version. Restore a copy that save_local() made, or index the documents anew"
+            )
+
+
+def _canonical(statement: str) -> str:
+    return " ".join(statement.split())

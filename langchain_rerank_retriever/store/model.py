@@ -10,7 +10,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_rerank_retriever.errors import FormatError, InvalidArgumentError, ModelMismatchError
 from langchain_rerank_retriever.protocols import Encoder, FloatArray
 
-from .rows import State
+from .rows import PROBES_DAMAGED, State
 from .vectors import unit_query, unit_vectors
 
 _TOPICS = (
@@ -116,9 +116,7 @@ class Model:
         vectors = self.documents(asked)
         self.check_dimension(vectors, state.dimension, state)
         if any(len(probes[text]) != 4 * vectors.shape[1] for text in asked):
-            raise FormatError(
-                "The store's probe sentences are damaged: restore a copy that save_local() made"
-            )
+            raise FormatError(PROBES_DAMAGED)
         stored = np.stack([np.frombuffer(probes[text], dtype="<f4") for text in asked])
         cosine = float((vectors * stored).sum(axis=1).min())
         # NaN, which only a damaged probe leads to, is no cosine of the same model either.

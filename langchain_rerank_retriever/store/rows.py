@@ -22,6 +22,10 @@ from .segment import IntArray
 BATCH = 256
 _VECTOR_BATCH = 4096
 _MOST_DIMENSIONS = 2**20
+PROBES_DAMAGED = (
+    "The probe sentences, by which the model is told from another, are damaged: restore a copy that save_local() made, "
+    "or open the store with check_model=False and give it its model anew with reembed()"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,9 +262,21 @@ def removed_since(connection: sqlite3.Connection, seq: int) -> IntArray:
     return np.fromiter((row[0] for row in rows), dtype=np.int64)
 
 
+def probe_position(place: int, vector: bytes) -> int:
+    """Where a probe sentence stands: its place, and below that the CRC-32 of its vector."""
+    return place << 32 | zlib.crc32(vector)
+
+
 def read_probes(connection: sqlite3.Connection) -> dict[str, bytes]:
-    """The probe sentences and their vectors."""
-    probes = dict(connection.execute("SELECT sentence, vector FROM probe ORDER BY position").fetchall())
-    if not all(isinstance(text, str) and isinstance(vector, bytes) for text, vector in probes.items()):
-        raise FormatError("The store's probe sentences are damaged: restore a copy that save_local() made")
-    return probes
+    """The probe sentences and their vectors.
+
+    Raises:
+        FormatError: They are not what was written.
+    """
+    found = connection.execute("SELECT position, sentence, vector FROM probe ORDER BY position").fetchall()
+    for place, (position, text, vector) in enumerate(found):
+        # The first versions wrote the place alone.
+        whole = isinstance(text, str) and isinstance(vector, bytes)
+        if not whole or position not in (place, probe_position(place, vector)):
+            raise FormatError(PROBES_DAMAGED)
+    return {text: vector for _, text, vector in found}

@@ -27,27 +27,32 @@ _MAGIC = b"SQLite format 3\0"
 
 #: ``seq`` counts changes of vectors; ``generation`` is drawn anew when they cannot be followed one by one;
 #: ``space`` counts the models. Numbers of documents are never used twice.
-_TABLES = f"""
-CREATE TABLE state (
+_TABLES = (
+    """CREATE TABLE state (
     one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL, generation INTEGER NOT NULL,
     space INTEGER NOT NULL, dimension INTEGER, model TEXT, fingerprint TEXT,
-    index_kind TEXT NOT NULL, lexical INTEGER NOT NULL, terms TEXT);
-CREATE TABLE probe (position INTEGER PRIMARY KEY, sentence TEXT NOT NULL, vector BLOB NOT NULL);
-CREATE TABLE document (
+    index_kind TEXT NOT NULL, lexical INTEGER NOT NULL, terms TEXT)""",
+    "CREATE TABLE probe (position INTEGER PRIMARY KEY, sentence TEXT NOT NULL, vector BLOB NOT NULL)",
+    """CREATE TABLE document (
     pk INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, text TEXT NOT NULL, metadata TEXT NOT NULL,
-    crc INTEGER NOT NULL);
-CREATE TABLE vector (pk INTEGER PRIMARY KEY, seq INTEGER NOT NULL, value BLOB NOT NULL, crc INTEGER NOT NULL);
-CREATE INDEX vector_seq ON vector (seq);
-CREATE TABLE tombstone (seq INTEGER NOT NULL, pk INTEGER NOT NULL, PRIMARY KEY (seq, pk)) WITHOUT ROWID;
-CREATE TABLE field (
+    crc INTEGER NOT NULL)""",
+    "CREATE TABLE vector (pk INTEGER PRIMARY KEY, seq INTEGER NOT NULL, value BLOB NOT NULL, crc INTEGER NOT NULL)",
+    "CREATE INDEX vector_seq ON vector (seq)",
+    "CREATE TABLE tombstone (seq INTEGER NOT NULL, pk INTEGER NOT NULL, PRIMARY KEY (seq, pk)) WITHOUT ROWID",
+    """CREATE TABLE field (
     key TEXT NOT NULL, kind TEXT NOT NULL, value NOT NULL, pk INTEGER NOT NULL,
-    PRIMARY KEY (key, kind, value, pk)) WITHOUT ROWID;
-PRAGMA application_id = {APPLICATION_ID};
-"""
+    PRIMARY KEY (key, kind, value, pk)) WITHOUT ROWID""",
+)
 #: Made with the first snapshot.
 SNAPSHOT_TABLE = (
     "CREATE TABLE IF NOT EXISTS snapshot (one INTEGER PRIMARY KEY CHECK (one = 1), file TEXT NOT NULL, "
     "digest TEXT NOT NULL, generation INTEGER NOT NULL, space INTEGER NOT NULL, seq INTEGER NOT NULL)"
+)
+#: What a store's tables and indexes can be, besides the lexical one; SQLite makes the last for AUTOINCREMENT.
+_ALL_TABLES = (
+    *_TABLES,
+    SNAPSHOT_TABLE.replace(" IF NOT EXISTS", ""),
+    "CREATE TABLE sqlite_sequence(name,seq)",
 )
 
 
@@ -138,8 +143,8 @@ def _opened(
     connection: sqlite3.Connection | None = None
     try:
         connection = connect(file, read_only=read_only, create=True)
-        guard.check_tables(connection, where)
         _make_tables(connection, where, index=index, lexical=lexical, read_only=read_only)
+        guard.check_tables(connection, where, _ALL_TABLES)
         _check_settings(connection, where, index=index, lexical=lexical)
         if file is not None and not read_only:
             _use_log(connection)
@@ -205,8 +210,8 @@ def _make_tables(
     if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
         setting = True if lexical is None else lexical
         analyzer = analyzer_of(setting) if setting else None
-        statements = [*_TABLES.split(";\n")[:-1], f"PRAGMA user_version = {format_of(setting)}"]
-        for statement in (*statements, *([terms.table(analyzer)] if analyzer else [])):
+        marks = (f"PRAGMA application_id = {APPLICATION_ID}", f"PRAGMA user_version = {format_of(setting)}")
+        for statement in (*_TABLES, *marks, *([terms.table(analyzer)] if analyzer else [])):
             connection.execute(statement)
         connection.execute(
             "INSERT INTO state VALUES (1, 0, ?, 0, NULL, NULL, NULL, ?, ?, ?)",

@@ -145,7 +145,7 @@ def _structure(snapshot: Snapshot, *, deep: bool) -> Iterator[Finding]:
 
 
 def _probes(snapshot: Snapshot) -> Iterator[Finding]:
-    """What the model is compared by has no checksum, but is known otherwise."""
+    """What the model is compared by must be sentences of ours, with vectors of length one."""
     dimension = snapshot.state.dimension
     if dimension is None:
         return
@@ -157,11 +157,7 @@ def _probes(snapshot: Snapshot) -> Iterator[Finding]:
         [np.linalg.norm(np.frombuffer(value, dtype="<f4")) for value in probes.values()] if whole else []
     )
     if not whole or not all(abs(length - 1) < _ROUNDING for length in lengths):
-        yield Finding(
-            Part.SOURCE,
-            f"The probe sentences, by which the model is told from another, are damaged: {RESTORE} that save_local() "
-            "made, or open the store with check_model=False and give it its model anew with reembed()",
-        )
+        yield Finding(Part.SOURCE, rows.PROBES_DAMAGED)
 
 
 def _snapshot(engine: Engine, snapshot: Snapshot) -> Iterator[Finding]:

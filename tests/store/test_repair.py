@@ -214,6 +214,46 @@ def test_what_nothing_else_holds_is_left_alone(folder: Path, statement: str) -> 
     assert rows_of(folder) == was
 
 
+def test_the_sign_of_a_number_in_a_probe(folder: Path) -> None:
+    """The length of the vector stays one, and without the model nothing else tells."""
+    with closing(sqlite3.connect(folder / "store.db", isolation_level=None)) as connection:
+        (value,) = connection.execute(
+            "SELECT vector FROM probe WHERE sentence LIKE 'The %' LIMIT 1"
+        ).fetchone()
+        flipped = value[:3] + bytes([value[3] ^ 0x80]) + value[4:]
+        connection.execute("UPDATE probe SET vector = ? WHERE vector = ?", (flipped, value))
+    with pytest.raises(FormatError, match=r"probe sentences.*reembed\(\)"):
+        opened(folder)
+    with opened(folder, check_model=False) as store:
+        (problem,) = store.verify().problems
+        assert problem.startswith("The probe sentences")
+        assert store.repair().problems[0] == problem
+        store.reembed(FastEmbeddings())
+        assert store.verify(deep=True).ok
+
+
+@pytest.mark.parametrize(
+    ("name", "was", "becomes"),
+    [
+        ("vector", "INTEGER PRIMARY", "INTEGEZ PRIMARY"),
+        ("vector_seq", "(seq)", "(crc)"),
+        ("state", "CHECK (one = 1)", "CHECK (one = 3)"),
+        ("field", "kind, value, pk))", "value, kind, pk))"),
+        ("snapshot", "digest TEXT", "digest BLOB"),
+    ],
+)
+def test_tables_of_another_form_are_refused(folder: Path, name: str, was: str, becomes: str) -> None:
+    """SQLite itself opens them, and some give other rows then."""
+    change(
+        folder,
+        "PRAGMA writable_schema = ON",
+        f"UPDATE sqlite_master SET sql = replace(sql, '{was}', '{becomes}') WHERE name = '{name}'",
+    )
+    for read_only in (True, False):
+        with pytest.raises(FormatError, match=f"another (table|index) '{name}' .* Restore a copy"):
+            opened(folder, read_only=read_only)
+
+
 def test_a_store_in_memory(before: list[Any]) -> None:
     with FaissStore.from_texts(TEXTS, FastEmbeddings(), METADATA, ids=IDS) as store:
         with store._engine.connections.writing() as connection:
