@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from langchain_rerank_retriever.errors import ModelLoadError
+from langchain_rerank_retriever.runtime.models.trying import tried
 
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel
@@ -98,14 +98,6 @@ def _keeps_token_types_back(module: Any, tokenizer: Any) -> bool:
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:
-    try:
+    with tried(f"The model's tokenizer fails at the text {text!r}", "Save the model again."):
         numbers = tokenizer(text)["input_ids"] if callable(tokenizer) else tokenizer.encode(text).ids
-    except (KeyboardInterrupt, SystemExit, MemoryError):
-        raise
-    except (
-        BaseException
-    ) as error:  # tokenizers raises nothing more special, and panics, which are no Exception
-        raise ModelLoadError(
-            f"The model's tokenizer fails at the text {text!r} ({type(error).__name__}: {error}). Save the model again."
-        ) from error
     return [int(number) for number in numbers]

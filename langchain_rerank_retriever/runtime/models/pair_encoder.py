@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_rerank_retriever.errors import ModelLoadError
 from langchain_rerank_retriever.runtime.models.loading import clamp_length, load_model, stored_names
+from langchain_rerank_retriever.runtime.models.trying import tried
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -75,16 +76,8 @@ def _check_labels(model: "CrossEncoder", folder: Path) -> None:
 
 def _probe(model: "CrossEncoder", folder: Path) -> None:
     """Score one pair, so that a model that cannot is refused now and not at the first query."""
-    try:
+    with tried(f"The model in '{folder}' gives no score for a pair", TRAIN_IT):
         scores = model.predict([("a", "b")], show_progress_bar=False)
-    except (KeyboardInterrupt, SystemExit, MemoryError):
-        raise
-    except (
-        BaseException
-    ) as error:  # tokenizers raises nothing more special, and panics, which are no Exception
-        raise ModelLoadError(
-            f"The model in '{folder}' gives no score for a pair ({type(error).__name__}: {error}). {TRAIN_IT}"
-        ) from error
     expected = (1,) if model.num_labels == 1 else (1, 2)
     if scores.shape != expected:
         raise ModelLoadError(
