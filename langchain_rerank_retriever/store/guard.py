@@ -14,6 +14,8 @@ from langchain_rerank_retriever.errors import FormatError
 
 #: Snapshots are not among them: their reader looks for itself, and leaves aside what is none.
 _OPENED = re.compile(r"store\.db(-journal|-wal|-shm)?|(snapshot|build)\.lock")
+#: What FTS5 makes for itself beside its table, in other columns with other versions of SQLite.
+_OF_FTS5 = re.compile("lexical_(data|idx|content|docsize|config)")
 #: At the end of a journal that is part of a transaction over several databases. SQLite then removes the file that it
 #: names, wherever that lies.
 _SHARED_JOURNAL = bytes.fromhex("d9d505f920a163d7")
@@ -67,14 +69,20 @@ def check_tables(connection: sqlite3.Connection, where: str, known: Collection[s
     """
     expected = {_canonical(statement) for statement in known}
     for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_master"):
-        virtual = isinstance(sql, str) and _canonical(sql).upper().startswith("CREATE VIRTUAL")
-        if kind not in ("table", "index") or (virtual and name != "lexical"):
-            raise FormatError(f"The store at {where} holds the {kind} {name!r}, which is none of ours")
-        if not (sql is None or name.startswith("lexical") or _canonical(sql) in expected):
+        if kind not in ("table", "index") or (_is_virtual(sql) and name != "lexical"):
+            raise FormatError(
+                f"The store at {where} holds the {kind} {name!r}, which is none of ours: do not use a store whose "
+                "origin you do not know; one of your own is damaged: restore a copy that save_local() made"
+            )
+        if not (sql is None or _OF_FTS5.fullmatch(name) or _canonical(sql) in expected):
             raise FormatError(
                 f"The store at {where} has another {kind} {name!r} than this version makes: it is damaged, or of "
                 "another version. Restore a copy that save_local() made, or index the documents anew"
             )
+
+
+def _is_virtual(sql: object) -> bool:
+    return isinstance(sql, str) and _canonical(sql).upper().startswith("CREATE VIRTUAL")
 
 
 def _canonical(statement: str) -> str:

@@ -48,9 +48,10 @@ SNAPSHOT_TABLE = (
     "CREATE TABLE IF NOT EXISTS snapshot (one INTEGER PRIMARY KEY CHECK (one = 1), file TEXT NOT NULL, "
     "digest TEXT NOT NULL, generation INTEGER NOT NULL, space INTEGER NOT NULL, seq INTEGER NOT NULL)"
 )
-#: What a store's tables and indexes can be, besides the lexical one; SQLite makes the last for AUTOINCREMENT.
+#: What a store's tables and indexes can be; SQLite makes the last for AUTOINCREMENT.
 _ALL_TABLES = (
     *_TABLES,
+    *terms.tables(),
     SNAPSHOT_TABLE.replace(" IF NOT EXISTS", ""),
     "CREATE TABLE sqlite_sequence(name,seq)",
 )

@@ -240,6 +240,7 @@ def test_the_sign_of_a_number_in_a_probe(folder: Path) -> None:
         ("state", "CHECK (one = 1)", "CHECK (one = 3)"),
         ("field", "kind, value, pk))", "value, kind, pk))"),
         ("snapshot", "digest TEXT", "digest BLOB"),
+        ("lexical", "porter", "ascii"),
     ],
 )
 def test_tables_of_another_form_are_refused(folder: Path, name: str, was: str, becomes: str) -> None:

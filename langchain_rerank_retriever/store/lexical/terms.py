@@ -4,7 +4,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-from .analysis import Analyzer
+from .analysis import PLAIN, PORTER, Analyzer
 
 #: Rows of FTS5's table of data that its documentation describes: the number of documents and of words, and the list of
 #: its segments, which no change leaves as it was.
@@ -13,9 +13,18 @@ _AVERAGES, _STRUCTURE = 1, 10
 
 def table(analyzer: Analyzer) -> str:
     """The statement that makes the table."""
+    return _table(analyzer.tokenizer, keeps_text=analyzer.keeps_text)
+
+
+def tables() -> list[str]:
+    """Every statement that makes the table of some store."""
+    return [_table(tokenizer, keeps_text=keeps) for tokenizer in (PORTER, PLAIN) for keeps in (False, True)]
+
+
+def _table(tokenizer: str, *, keeps_text: bool) -> str:
     # What needs not be kept is not: the texts are in ``document`` already.
-    content = "" if analyzer.keeps_text else "content='', "
-    return f"CREATE VIRTUAL TABLE lexical USING fts5(body, {content}tokenize='{analyzer.tokenizer}')"
+    content = "" if keeps_text else "content='', "
+    return f"CREATE VIRTUAL TABLE lexical USING fts5(body, {content}tokenize='{tokenizer}')"
 
 
 def put(connection: sqlite3.Connection, analyzer: Analyzer, texts: Iterable[tuple[int, str]]) -> None:
