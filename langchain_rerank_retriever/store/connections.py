@@ -29,7 +29,10 @@ _FOREIGN = re.compile("no such (table|column|index|module)|malformed database sc
 SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 
 
-#: By the name of SQLite's error, or the beginning of it: our error, and what it says.
+#: The names of SQLite's errors that pass by waiting.
+LOCKED = ("SQLITE_BUSY", "SQLITE_LOCKED")
+
+#: By the name of SQLite's error, or the beginning of it: our error, and what it says; the last that fits counts.
 _TOLD: tuple[tuple[tuple[str, ...], type[StorageError], str], ...] = (
     (
         ("SQLITE_CORRUPT", "SQLITE_NOTADB"),
@@ -42,9 +45,15 @@ _TOLD: tuple[tuple[tuple[str, ...], type[StorageError], str], ...] = (
         "No space left to write the store at {where}; nothing was changed ({error})",
     ),
     (
-        ("SQLITE_BUSY", "SQLITE_LOCKED"),
+        LOCKED,
         StorageError,
         "Another process has kept the store at {where} locked for {seconds:.0f} seconds; nothing was changed",
+    ),
+    (
+        ("SQLITE_READONLY",),
+        StorageError,
+        "The store at {where} may not be written to: give permission to write there, or open it with read_only=True "
+        "({error})",
     ),
     (
         ("SQLITE_READONLY_ROLLBACK", "SQLITE_READONLY_RECOVERY"),

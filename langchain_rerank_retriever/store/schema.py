@@ -9,7 +9,7 @@ from langchain_rerank_retriever import files
 from langchain_rerank_retriever.errors import FormatError, InvalidArgumentError, RerankError, StorageError
 
 from . import beside_sqlite, guard
-from .connections import BUSY_SECONDS, SQLITE_ERRORS, Connections, connect, storage_error
+from .connections import BUSY_SECONDS, LOCKED, SQLITE_ERRORS, Connections, connect, storage_error
 from .forking import at_work
 from .lexical import terms
 from .lexical.languages import Lexical, analyzer_of
@@ -24,6 +24,8 @@ INDEX_KINDS = ("flat", "hnsw", "auto")
 # A page of 16 KiB holds ten vectors of 384 numbers; with SQLite's usual 4 KiB a fifth of the file is waste.
 _PAGE_SIZE = 16384
 _MAGIC = b"SQLite format 3\0"
+#: A rollback journal is 1, a write-ahead log 2 (https://www.sqlite.org/fileformat2.html).
+_WAYS_OF_WRITING = 2
 
 #: ``seq`` counts changes of vectors; ``generation`` is drawn anew when they cannot be followed one by one;
 #: ``space`` counts the models. Numbers of documents are never used twice.
@@ -94,6 +96,9 @@ def _check_header(file: Path) -> None:
         )
     if not header.startswith(_MAGIC):
         raise FormatError(f"{file} is not a database of this package: {_NOT_OURS}")
+    # SQLite writes to no database of a way of writing that it does not know; this one is newer than any that there is.
+    if max(header[18:20], default=0) > _WAYS_OF_WRITING:
+        raise FormatError(f"{file} is damaged in its first bytes: restore a copy that save_local() made")
     application, version = int.from_bytes(header[68:72], "big"), int.from_bytes(header[60:64], "big")
     # A database whose making was cut off has both still zero in its main file.
     if application or version:
@@ -254,9 +259,9 @@ def _use_log(connection: sqlite3.Connection) -> None:
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError:
+        except sqlite3.OperationalError as error:
             # SQLite does not wait for a lock here by itself.
-            if time.monotonic() > deadline:
+            if not error.sqlite_errorname.startswith(LOCKED) or time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
         else:

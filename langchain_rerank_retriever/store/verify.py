@@ -210,6 +210,13 @@ def _sum(lines: Iterable[tuple[object, ...]]) -> tuple[int, int]:
     return count, total
 
 
+#: A term that is there when all are read in turn, and not, or otherwise, when it is looked up as a query does.
+_LOST = """
+    SELECT read.term FROM temp.word AS read LEFT JOIN temp.word AS found ON found.term = read.term
+    WHERE found.doc IS NOT read.doc OR found.cnt IS NOT read.cnt LIMIT 1
+"""
+
+
 def _terms(snapshot: Snapshot) -> Iterator[Finding]:
     analyzer = snapshot.state.analyzer if snapshot.state.lexical else None
     if analyzer is None or snapshot.state.terms != analyzer.rules:
@@ -223,6 +230,9 @@ def _terms(snapshot: Snapshot) -> Iterator[Finding]:
                 where = (found or expected)[0]
                 yield Finding(Part.LEXICAL, f"The lexical index is wrong from the term {where!r} on")
                 return
+        _show(snapshot.connection, "word", "row")
+        for (term,) in snapshot.connection.execute(_LOST):
+            yield Finding(Part.LEXICAL, f"The lexical index has the term {term!r} and does not find it")
         if _lengths(snapshot.connection) != _lengths(fresh):
             yield Finding(Part.LEXICAL, "The lexical index has wrong lengths of documents")
     except SQLITE_ERRORS as error:
@@ -233,10 +243,15 @@ def _terms(snapshot: Snapshot) -> Iterator[Finding]:
 
 def _instances(connection: sqlite3.Connection) -> Iterator[tuple[str, int, str, int]]:
     """Every word with its document and place."""
-    connection.execute(
-        "CREATE VIRTUAL TABLE IF NOT EXISTS temp.instance USING fts5vocab(main, lexical, instance)"
-    )
+    _show(connection, "instance", "instance")
     yield from connection.execute("SELECT term, doc, col, offset FROM temp.instance")
+
+
+def _show(connection: sqlite3.Connection, name: str, what: str) -> None:
+    """Make a table that shows what is in the lexical index, in one of the forms that FTS5 knows."""
+    connection.execute(
+        f"CREATE VIRTUAL TABLE IF NOT EXISTS temp.{name} USING fts5vocab(main, lexical, {what})"
+    )
 
 
 def _lengths(connection: sqlite3.Connection) -> tuple[object, ...]:

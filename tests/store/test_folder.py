@@ -20,7 +20,7 @@ from langchain_rerank_retriever.errors import (
     RerankError,
     StorageError,
 )
-from langchain_rerank_retriever.store import FaissStore, connections
+from langchain_rerank_retriever.store import FaissStore, connections, schema
 
 from .helpers import FastEmbeddings, content, stored_vectors
 
@@ -305,6 +305,31 @@ def test_a_lock_that_is_not_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         other.close()
         store.add_texts(["x"])
         assert len(store) == 41
+
+
+def test_no_permission_to_write_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path / "store").close()
+    with sqlite3.connect(tmp_path / "store" / "store.db") as connection:
+        # So opening must write to the file, as to one that was copied from a store that was being used.
+        connection.execute("PRAGMA journal_mode = DELETE")
+    connection.close()
+    # Tests may run as a user who may write everywhere; SQLite refuses in the same way.
+    monkeypatch.setattr(schema, "connect", lambda file, **_: connections.connect(file, read_only=True))
+    began = time.monotonic()
+    with pytest.raises(StorageError, match=r"may not be written to.*read_only=True"):
+        FaissStore(FastEmbeddings(), path=tmp_path / "store")
+    assert time.monotonic() - began < connections.BUSY_SECONDS / 10
+
+
+@pytest.mark.parametrize("place", [18, 19])
+def test_a_header_of_which_sqlite_knows_no_way_of_writing(tmp_path: Path, place: int) -> None:
+    make(tmp_path / "store").close()
+    file = tmp_path / "store" / "store.db"
+    content = bytearray(file.read_bytes())
+    content[place] ^= 16
+    file.write_bytes(content)
+    with pytest.raises(FormatError, match=r"first bytes: restore a copy"):
+        FaissStore(FastEmbeddings(), path=tmp_path / "store")
 
 
 def test_a_folder_that_vanishes(tmp_path: Path) -> None:

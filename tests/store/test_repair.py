@@ -100,6 +100,17 @@ def lose_a_page_of_an_index(folder: Path) -> None:
         file.write(bytes(800))
 
 
+def lose_the_way_to_a_term(folder: Path) -> None:
+    """The page says where its terms begin; one of these offsets is one less."""
+    with closing(sqlite3.connect(folder / "store.db", isolation_level=None)) as connection:
+        number, page = connection.execute(
+            "SELECT id, block FROM lexical_data WHERE id > 10 LIMIT 1"
+        ).fetchone()
+        place = int.from_bytes(page[2:4], "big") + 4
+        page = page[:place] + bytes([page[place] - 1]) + page[place + 1 :]
+        connection.execute("UPDATE lexical_data SET block = ? WHERE id = ?", (page, number))
+
+
 DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "metadata lost": (
         lambda folder: change(folder, "DELETE FROM field WHERE pk % 3 = 0"),
@@ -127,6 +138,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda folder: change(folder, "DELETE FROM lexical_config"),
         "the lexical index",
     ),
+    "the way to a term lost": (lose_the_way_to_a_term, "the lexical index"),
     "terms in other columns": (
         lambda folder: change(folder, "ALTER TABLE lexical_idx RENAME COLUMN pgno TO pggo"),
         "the lexical index",
