@@ -135,7 +135,7 @@ def _renew_terms(connection: sqlite3.Connection, state: State) -> None:
 
 def remake_terms(connection: sqlite3.Connection, state: State) -> None:
     """Make the lexical index anew from the documents."""
-    terms.empty(connection, state.analyzer)
+    terms.make_anew(connection, state.analyzer)
     for page in _pages(connection):
         terms.put(connection, state.analyzer, ((stored.pk, stored.text) for stored in page))
     connection.execute("UPDATE state SET terms = ?", (state.analyzer.rules,))
@@ -210,7 +210,7 @@ def clear(connection: sqlite3.Connection, state: State) -> None:
     for table in ("document", "vector", "field", "tombstone", "probe"):
         connection.execute(f"DELETE FROM {table}")  # noqa: S608 - constants
     if state.lexical:
-        terms.empty(connection, state.analyzer)
+        terms.make_anew(connection, state.analyzer)
     connection.execute(
         "UPDATE state SET space = space + 1, dimension = NULL, model = NULL, fingerprint = NULL"
     )

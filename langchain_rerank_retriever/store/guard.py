@@ -68,21 +68,21 @@ def check_tables(connection: sqlite3.Connection, where: str, known: Collection[s
         FormatError: Naming what is strange.
     """
     expected = {_canonical(statement) for statement in known}
-    for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_master"):
-        if kind not in ("table", "index") or (_is_virtual(sql) and name != "lexical"):
+    for row in connection.execute("SELECT type, name, sql FROM sqlite_master"):
+        # In a damaged file a column can come back as anything; an index that SQLite makes by itself has no statement.
+        kind, name, sql = map(str, row)
+        sql = "" if row[2] is None else _canonical(sql)
+        virtual = sql.upper().startswith("CREATE VIRTUAL")
+        if kind not in ("table", "index") or (virtual and name != "lexical"):
             raise FormatError(
                 f"The store at {where} holds the {kind} {name!r}, which is none of ours: do not use a store whose "
                 "origin you do not know; one of your own is damaged: restore a copy that save_local() made"
             )
-        if not (sql is None or _OF_FTS5.fullmatch(name) or _canonical(sql) in expected):
+        if sql and sql not in expected and not _OF_FTS5.fullmatch(name):
             raise FormatError(
                 f"The store at {where} has another {kind} {name!r} than this version makes: it is damaged, or of "
                 "another version. Restore a copy that save_local() made, or index the documents anew"
             )
-
-
-def _is_virtual(sql: object) -> bool:
-    return isinstance(sql, str) and _canonical(sql).upper().startswith("CREATE VIRTUAL")
 
 
 def _canonical(statement: str) -> str:

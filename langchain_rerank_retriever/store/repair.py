@@ -8,7 +8,6 @@ from langchain_rerank_retriever.errors import FormatError
 
 from . import changes, rows
 from .engine import Engine
-from .lexical import terms
 from .verify import Part, findings
 
 
@@ -103,7 +102,6 @@ def _metadata(engine: Engine) -> None:
 
 def _lexical(engine: Engine) -> None:
     with engine.connections.writing() as connection:
-        terms.mend_settings(connection)
         changes.remake_terms(connection, rows.read_state(connection))
 
 

@@ -137,9 +137,13 @@ def _structure(snapshot: Snapshot, *, deep: bool) -> Iterator[Finding]:
         )
     yield from _probes(snapshot)
     if snapshot.state.lexical:
-        (terms,) = connection.execute("SELECT count(*) FROM lexical_docsize").fetchone()
-        if terms != documents:
-            yield Finding(Part.LEXICAL, f"{documents} documents, but {terms} in the lexical index")
+        try:
+            (held,) = connection.execute("SELECT count(*) FROM lexical_docsize").fetchone()
+        except SQLITE_ERRORS as error:
+            yield Finding(Part.LEXICAL, f"The lexical index cannot be read: {error}")
+        else:
+            if held != documents:
+                yield Finding(Part.LEXICAL, f"{documents} documents, but {held} in the lexical index")
     if len(snapshot.view) != documents:
         yield Finding(Part.VIEW, f"{documents} documents, but {len(snapshot.view)} in the FAISS view")
 

@@ -152,7 +152,7 @@ def test_changes_change_the_statistics(bounded: pytest.MonkeyPatch) -> None:
         assert set(ranked(changing, query)) <= {str(n) for n in range(300, 400)}
         with changing._engine.connections.writing() as connection:
             # Made anew without a change of a document, as a repair does.
-            terms.empty(connection, DEFAULT)
+            terms.make_anew(connection, DEFAULT)
             terms.put(connection, DEFAULT, numbered)
         found = ranked(changing, query)
         assert found == pytest.approx({key: expected[key] for key in found}, rel=1e-9)

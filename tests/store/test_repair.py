@@ -138,6 +138,14 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda folder: change(folder, "DELETE FROM lexical_config"),
         "the lexical index",
     ),
+    "list of the terms' parts lost": (
+        lambda folder: change(folder, "DELETE FROM lexical_data WHERE id = 10"),
+        "the lexical index",
+    ),
+    "lengths of the documents lost": (
+        lambda folder: change(folder, "DROP TABLE lexical_docsize"),
+        "the lexical index",
+    ),
     "the way to a term lost": (lose_the_way_to_a_term, "the lexical index"),
     "terms in other columns": (
         lambda folder: change(folder, "ALTER TABLE lexical_idx RENAME COLUMN pgno TO pggo"),

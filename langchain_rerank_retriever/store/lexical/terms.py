@@ -21,10 +21,10 @@ def tables() -> list[str]:
     return [_table(tokenizer, keeps_text=keeps) for tokenizer in (PORTER, PLAIN) for keeps in (False, True)]
 
 
-def _table(tokenizer: str, *, keeps_text: bool) -> str:
+def _table(tokenizer: str, *, keeps_text: bool, name: str = "lexical") -> str:
     # What needs not be kept is not: the texts are in ``document`` already.
     content = "" if keeps_text else "content='', "
-    return f"CREATE VIRTUAL TABLE lexical USING fts5(body, {content}tokenize='{tokenizer}')"
+    return f"CREATE VIRTUAL TABLE {name} USING fts5(body, {content}tokenize='{tokenizer}')"
 
 
 def put(connection: sqlite3.Connection, analyzer: Analyzer, texts: Iterable[tuple[int, str]]) -> None:
@@ -46,16 +46,18 @@ def remove(connection: sqlite3.Connection, analyzer: Analyzer, texts: Sequence[t
     )
 
 
-def mend_settings(connection: sqlite3.Connection) -> None:
-    """Note the format that this SQLite writes, without which FTS5 does not even let its table be emptied."""
-    connection.execute("CREATE VIRTUAL TABLE temp.lexical_new USING fts5(body, content='')")
-    connection.execute("DELETE FROM main.lexical_config")
-    connection.execute("INSERT INTO main.lexical_config SELECT k, v FROM temp.lexical_new_config")
-    connection.execute("DROP TABLE temp.lexical_new")
-
-
-def empty(connection: sqlite3.Connection, analyzer: Analyzer) -> None:
-    """Take everything out, whatever the table's parts have become."""
+def make_anew(connection: sqlite3.Connection, analyzer: Analyzer) -> None:
+    """Put an empty table in the place of one, whatever has become of its parts."""
+    connection.execute(_table(analyzer.tokenizer, name="temp.spare", keeps_text=analyzer.keeps_text))
+    # FTS5 drops only what it can open, so the parts are first made what those of an empty table are.
+    for spare, sql in connection.execute(
+        "SELECT name, sql FROM temp.sqlite_master WHERE type = 'table' AND name GLOB 'spare_*'"
+    ).fetchall():
+        part = spare.replace("spare", "lexical")
+        connection.execute(f"DROP TABLE IF EXISTS main.{part}")
+        connection.execute(sql.replace(spare, part))
+        connection.execute(f"INSERT INTO main.{part} SELECT * FROM temp.{spare}")  # noqa: S608 - names of FTS5's
+    connection.execute("DROP TABLE temp.spare")
     connection.execute("DROP TABLE lexical")
     connection.execute(table(analyzer))
 
