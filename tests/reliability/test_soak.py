@@ -18,7 +18,7 @@ SAMPLES = 20
 
 
 def test_nothing_grows(goal: Any, seed: int) -> None:
-    operations, limit = at_scale(1_200, 5_000, 2_000_000), at_scale(120.0, 120.0, 840.0)
+    operations, limit = at_scale(1_200, 5_000, 2_000_000), at_scale(120.0, 120.0, 3_600.0)
     with (
         goal("G21") as count,
         # So that snapshots are written over and over.
