@@ -72,6 +72,9 @@ def index(  # noqa: PLR0913, PLR0917 - one parameter an option
     prune: Annotated[
         bool, typer.Option("--prune", help="Delete documents of earlier runs whose file is not of this one.")
     ] = False,
+    distinct: Annotated[
+        bool, typer.Option("--distinct", help="Of documents with the same text, index only the first.")
+    ] = False,
     id_column: IdColumn = None,
     text_column: TextColumn = None,
     metadata_column: MetadataColumn = None,
@@ -100,7 +103,7 @@ def index(  # noqa: PLR0913, PLR0917 - one parameter an option
     chunking = Chunking(size=chunk_size, overlap=chunk_overlap, wanted=chunks)
     reading = Files(paths=files, columns=columns, encoding=encoding, skip_bad=skip_bad, chunking=chunking)
     parts = Parts(model=model, reranker=reranker, lexical=lexical, index=index_)
-    command.run(reading, into, parts, prune=prune, as_json=json_)
+    command.run(reading, into, parts, prune=prune, distinct=distinct, as_json=json_)
 
 
 def tune(  # noqa: PLR0913, PLR0917 - one parameter an option

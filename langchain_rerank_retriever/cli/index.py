@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,31 @@ from langchain_rerank_retriever.cli.upsert import Counts, Upsert
 from langchain_rerank_retriever.training.progress import Phases
 
 
-def run(files: Files, into: Path, parts: Parts, *, prune: bool, as_json: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class How:
+    """How a run fills a bundle.
+
+    Attributes:
+        records: How many there are to read.
+        prune: Whether documents of earlier runs go whose file is not of this one.
+        distinct: Whether documents whose text came before are left out.
+    """
+
+    records: int
+    prune: bool
+    distinct: bool
+
+
+def run(files: Files, into: Path, parts: Parts, *, prune: bool, distinct: bool, as_json: bool) -> None:
     """Read everything once, so that nothing is changed where a line is bad; then index what changed."""
     check_parts(into.resolve(), parts)
     found, reading = files.found()
     records = _surveyed(reading)
     tell_bad(reading)
     counts = Counts()
+    how = How(records=records, prune=prune, distinct=distinct)
     try:
-        total = _filled(files, reading, into.resolve(), parts, counts, records=records, prune=prune)
+        total = _filled(files, reading, into.resolve(), parts, counts, how)
     except KeyboardInterrupt:
         # Told when the bars are gone, which would be drawn over it.
         done = counts.added + counts.changed
@@ -40,7 +57,7 @@ def run(files: Files, into: Path, parts: Parts, *, prune: bool, as_json: bool) -
         "skipped": len(reading.bad),
         "other_files": found.others,
     }
-    _print(into, told, as_json=as_json)
+    _print(into, told, distinct=distinct, as_json=as_json)
 
 
 def _surveyed(reading: Reading) -> int:
@@ -53,21 +70,19 @@ def _surveyed(reading: Reading) -> int:
     return records
 
 
-def _filled(  # the parts of a run
-    files: Files, reading: Reading, folder: Path, parts: Parts, counts: Counts, *, records: int, prune: bool
-) -> int:
+def _filled(files: Files, reading: Reading, folder: Path, parts: Parts, counts: Counts, how: How) -> int:
     """Bring a bundle up to date; return how many documents it has then."""
     with ExitStack() as opened:
         phases = opened.enter_context(Phases(show=sys.stderr.isatty()))
         with phases.phase("loading the model"):
             store, embeddings = filled_bundle(folder, parts, opened)
-        upsert = opened.enter_context(closing(Upsert(store, counts)))
+        upsert = opened.enter_context(closing(Upsert(store, counts, distinct=how.distinct)))
         with phases.phase("indexing") as update:
             counted = _Counted(reading)
             documents = files.chunking.of(counted, embeddings)
-            upsert.add(documents, lambda: update(counted.taken / max(1, records)))
+            upsert.add(documents, lambda: update(counted.taken / max(1, how.records)))
         names = {one.name for one in reading.sources}
-        upsert.delete_vanished(names, reading.incomplete, prune=prune)
+        upsert.delete_vanished(names, reading.incomplete, prune=how.prune)
         return len(store)
 
 
@@ -84,7 +99,7 @@ class _Counted:
             self.taken += 1
 
 
-def _print(into: Path, counts: dict[str, Any], *, as_json: bool) -> None:
+def _print(into: Path, counts: dict[str, Any], *, distinct: bool, as_json: bool) -> None:
     if as_json:
         print_json({"bundle": str(into), **counts})
         return
@@ -92,6 +107,11 @@ def _print(into: Path, counts: dict[str, Any], *, as_json: bool) -> None:
     say(
         f"{printable(str(into))} has {counts['documents']:,} documents; of {counts['files']:,} files: {done}."
     )
+    if counts["repeated"]:
+        told = (
+            "was left out" if distinct else "was indexed, so that an answer can be found twice (--distinct)"
+        )
+        say(f"{counts['repeated']:,} times the text of another document {told}.")
     if counts["skipped"]:
         say(f"{counts['skipped']:,} bad lines or files were skipped.")
     if counts["other_files"]:

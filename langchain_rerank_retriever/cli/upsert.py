@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from hashlib import blake2b
 from itertools import islice
 
 from langchain_core.documents import Document
@@ -17,12 +18,21 @@ BATCH = 512
 
 @dataclass(slots=True)
 class Counts:
-    """What became of the documents."""
+    """What became of the documents.
+
+    Attributes:
+        added: Those that were not in the store.
+        changed: Those that were there with another text or other metadata.
+        unchanged: Those that were there as they are.
+        deleted: Those that were there and are not in their files any more.
+        repeated: Those whose text came before in the same run; left out, or among the others.
+    """
 
     added: int = 0
     changed: int = 0
     unchanged: int = 0
     deleted: int = 0
+    repeated: int = 0
 
     def to_dict(self) -> dict[str, int]:
         """Return them by name."""
@@ -35,12 +45,15 @@ class Upsert:
     Args:
         store: What they go into; each batch is durable when the next begins.
         counts: Are kept as they come.
+        distinct: Whether documents whose text came before are left out.
     """
 
-    def __init__(self, store: FaissStore, counts: Counts) -> None:
+    def __init__(self, store: FaissStore, counts: Counts, *, distinct: bool) -> None:
         self._counts = counts
         self._store = store
+        self._distinct = distinct
         self._seen = SeenIds()
+        self._texts = SeenIds()
         self._was_empty = len(store) == 0
 
     def add(self, documents: Iterable[Document], committed: Callable[[], None]) -> None:
@@ -53,7 +66,7 @@ class Upsert:
         Raises:
             DataError: If two documents have one id; what came before the second stays.
         """
-        remaining = iter(documents)
+        remaining = self._wanted(documents)
         while batch := list(islice(remaining, BATCH)):
             for document in batch:
                 if self._seen.add(str(document.id)) is not None:
@@ -62,6 +75,14 @@ class Upsert:
                     )
             self._commit(batch)
             committed()
+
+    def _wanted(self, documents: Iterable[Document]) -> Iterator[Document]:
+        for document in documents:
+            text = blake2b(document.page_content.strip().encode(), digest_size=16).hexdigest()
+            repeated = self._texts.add(text) is not None
+            self._counts.repeated += repeated
+            if not (repeated and self._distinct):
+                yield document
 
     def _commit(self, batch: list[Document]) -> None:
         stored = {one.id: one for one in self._store.get_by_ids([str(one.id) for one in batch])}
@@ -97,8 +118,9 @@ class Upsert:
                 yield str(document.id)
 
     def close(self) -> None:
-        """Forget which ids were seen."""
+        """Forget what was seen."""
         self._seen.close()
+        self._texts.close()
 
 
 def _content(document: Document) -> tuple[str, dict[str, object]]:
