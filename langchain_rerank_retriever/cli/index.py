@@ -108,10 +108,8 @@ def _print(into: Path, counts: dict[str, Any], *, distinct: bool, as_json: bool)
         f"{printable(str(into))} has {counts['documents']:,} documents; of {counts['files']:,} files: {done}."
     )
     if counts["repeated"]:
-        told = (
-            "was left out" if distinct else "was indexed, so that an answer can be found twice (--distinct)"
-        )
-        say(f"{counts['repeated']:,} times the text of another document {told}.")
+        told = "left out" if distinct else "an answer can be found twice (--distinct leaves them out)"
+        say(f"Repeated texts: {counts['repeated']:,}; {told}.")
     if counts["skipped"]:
         say(f"{counts['skipped']:,} bad lines or files were skipped.")
     if counts["other_files"]:

@@ -78,8 +78,9 @@ class Upsert:
 
     def _wanted(self, documents: Iterable[Document]) -> Iterator[Document]:
         for document in documents:
-            text = blake2b(document.page_content.strip().encode(), digest_size=16).hexdigest()
-            repeated = self._texts.add(text) is not None
+            # What is no text is refused later, with its id.
+            text = document.page_content.strip().encode("utf-8", "surrogatepass")
+            repeated = self._texts.add(blake2b(text, digest_size=16).hexdigest()) is not None
             self._counts.repeated += repeated
             if not (repeated and self._distinct):
                 yield document
