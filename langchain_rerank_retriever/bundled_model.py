@@ -22,12 +22,14 @@ class SavedModel:
         precision: As `PooledEmbeddings` takes it.
         max_length: Of a cross-encoder: tokens after which a pair is cut; None where it is never cut.
         long_documents: Of a cross-encoder: what happens to longer passages; None of a bi-encoder.
+        normalize: Of a bi-encoder, as `PooledEmbeddings` takes it; its own folder does not say.
     """
 
     fingerprint: str
     precision: Any
     max_length: int | None = None
     long_documents: Literal["truncate", "max"] | None = None
+    normalize: bool = True
 
     @classmethod
     def of(cls, model: PooledEmbeddings | CrossEncoderScorer) -> "SavedModel":
@@ -36,14 +38,12 @@ class SavedModel:
         precision = asked if asked in _PORTABLE_PRECISIONS else "auto"
         if isinstance(model, CrossEncoderScorer):
             return cls(model.fingerprint, precision, model.max_length, model.long_documents)
-        return cls(model.fingerprint, precision)
+        return cls(model.fingerprint, precision, normalize=model.normalize)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
-        data = asdict(self)
-        if self.long_documents is None:
-            del data["max_length"], data["long_documents"]
-        return data
+        of_others = ("max_length", "long_documents") if self.long_documents is None else ("normalize",)
+        return {name: value for name, value in asdict(self).items() if name not in of_others}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], *, pairs: bool) -> "SavedModel":
@@ -52,11 +52,11 @@ class SavedModel:
         Raises:
             KeyError: If something is missing; also TypeError or AttributeError for data of another shape.
         """
-        # Bundles written before there was a choice do not name the precision.
+        # The first bundles name neither the precision nor whether vectors are normalised: all that could be loaded are.
         precision = data.get("precision", "auto")
         if pairs:
             return cls(data["fingerprint"], precision, data["max_length"], data["long_documents"])
-        return cls(data["fingerprint"], precision)
+        return cls(data["fingerprint"], precision, normalize=data.get("normalize", True))
 
     def load_embeddings(self, folder: Path, *, threads: int | None = None) -> PooledEmbeddings:
         """Load a bi-encoder; `threads` as `PooledEmbeddings` takes it.
@@ -64,7 +64,9 @@ class SavedModel:
         Raises:
             FormatError: If it is another model than the one that was saved.
         """
-        embeddings = PooledEmbeddings(str(folder), precision=self.precision, threads=threads)
+        embeddings = PooledEmbeddings(
+            str(folder), normalize=self.normalize, precision=self.precision, threads=threads
+        )
         self._check_same(embeddings, folder)
         return embeddings
 

@@ -165,6 +165,11 @@ class PooledEmbeddings(ServedModel, Embeddings):
         """Tokens after which a text is cut, ``None`` where it is never cut."""
         return self._max_seq_length
 
+    @property
+    def normalize(self) -> bool:
+        """Whether vectors have length 1."""
+        return self._recipe.normalize
+
     def encode(self, texts: Sequence[str], *, kind: TextKind = "document") -> FloatArray:
         """Embed texts.
 

@@ -34,6 +34,7 @@ from langchain_rerank_retriever.errors import (
 )
 from langchain_rerank_retriever.store import indexing, snapshots, upkeep, views
 from tests.conftest import HashEmbeddings
+from tests.runtime import tiny
 
 QUERIES = ["how do I sort a list", "drawing a red circle", "날씨"]
 DOCUMENTS = [
@@ -283,6 +284,32 @@ def test_parts_may_be_passed_in(
 def test_other_embeddings_are_refused(saved: Path, other_scorer: CrossEncoderScorer) -> None:
     with pytest.raises(ModelMismatchError):
         RerankRetriever.load_local(saved, embeddings=HashEmbeddings(), reranker=other_scorer)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"normalize": False},
+        {"pooling": ("cls", "max"), "normalize": False},
+        {"query_prompt": "query: ", "document_prompt": "passage: "},
+        {"max_seq_length": 8},
+        {"truncate_dim": 8},
+        {"truncate_dim": 8, "normalize": False},
+    ],
+    ids=str,
+)
+def test_every_setting_of_a_bi_encoder_survives(tmp_path: Path, settings: dict[str, Any]) -> None:
+    folder = tiny.save_language_model(tmp_path / "model", "bert")
+    texts = ["a word", "the cat sleeps in the house and the red door is open all day"]
+    with PooledEmbeddings(folder, precision="float32", **settings) as model:
+        RerankRetriever.from_texts(texts, embeddings=model).save_local(tmp_path / "bundle")
+        expected = model.encode(texts), model.encode(texts, kind="query")
+    loaded = RerankRetriever.load_local(tmp_path / "bundle")
+    try:
+        again = loaded.recall.embeddings
+        np.testing.assert_array_equal([again.encode(texts), again.encode(texts, kind="query")], expected)
+    finally:
+        close(loaded)
 
 
 @pytest.mark.parametrize("precision", ["auto", "bfloat16"])

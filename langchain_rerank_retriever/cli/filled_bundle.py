@@ -73,7 +73,7 @@ def _earlier(folder: Path, parts: Parts, opened: ExitStack) -> tuple[FaissStore,
         ) from error
     embeddings = opened.enter_context(saved.load_embeddings(own))
     if parts.model is not None:
-        with PooledEmbeddings(parts.model, precision=saved.precision) as asked:
+        with PooledEmbeddings(parts.model, normalize=saved.normalize, precision=saved.precision) as asked:
             _check_same(folder, "--model", parts.model, asked.fingerprint, [saved.fingerprint])
     if parts.reranker is not None:
         with CrossEncoderScorer(parts.reranker) as scorer:

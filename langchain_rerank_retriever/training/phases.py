@@ -160,7 +160,7 @@ class Tuning:
         if self._run.facts(BI_ENCODER) is None:
             self._run.forget("tuned")  # of another bi-encoder than the one that is trained now
         folder = self._runs.train(BI_ENCODER, budget, train)
-        return self._opened.enter_context(PooledEmbeddings(folder))
+        return self._opened.enter_context(PooledEmbeddings(folder, normalize=encoder.normalize))
 
     def _train_cross_encoder(
         self, reranker: Any, bi_encoder: PooledEmbeddings, store: FaissStore, fusion: Fusion
@@ -258,7 +258,7 @@ class Tuning:
         folder = self._runs.train(
             DISTILLED, budget, lambda training: distil(encoder, mined, scorer, training)
         )
-        distilled = self._opened.enter_context(PooledEmbeddings(folder))
+        distilled = self._opened.enter_context(PooledEmbeddings(folder, normalize=encoder.normalize))
         store, tables = self._index("distilled", distilled)
         gained = self._judging.gained(serving, tables)
         self._runs.report[DISTILLED]["kept"] = gained

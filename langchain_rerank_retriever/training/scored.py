@@ -97,7 +97,7 @@ class PairTuning:
         folder = self._runs.train(
             "bi_encoder", budget, lambda training: train_sentence_pairs(encoder, pairs, training)
         )
-        return self._opened.enter_context(PooledEmbeddings(folder))
+        return self._opened.enter_context(PooledEmbeddings(folder, normalize=encoder.normalize))
 
     def _embedding_seconds(self, encoder: PooledEmbeddings) -> float:
         """Measure what embedding the documents once and the held-out pairs twice will take."""

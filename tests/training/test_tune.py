@@ -148,6 +148,19 @@ def test_the_same_again(
     other.retriever.recall.close()
 
 
+def test_vectors_that_are_not_normalised(
+    documents: list[Document], questions: Rows, bi_encoder: Path, tmp_path: Path
+) -> None:
+    with PooledEmbeddings(bi_encoder, normalize=False) as encoder:
+        result = tune(
+            documents, questions, embeddings=encoder, reranker=None, output_dir=tmp_path / "bundle", steps=1
+        )
+    served = result.retriever.recall.embeddings
+    assert served.normalize is False
+    assert np.linalg.norm(served.encode(["the cat in the garden"])) != pytest.approx(1.0, abs=0.01)
+    result.retriever.recall.close()
+
+
 @pytest.mark.parametrize("kind", ["none", "folder", "scorer", "bi-encoder", "language model"])
 def test_rerankers(
     kind: str,
