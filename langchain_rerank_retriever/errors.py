@@ -141,6 +141,28 @@ def brought_by(extra: str, package: str) -> Iterator[None]:
         raise MissingExtraError(package, extra) from error
 
 
+@contextmanager
+def valid_fields(name: str) -> Iterator[None]:
+    """Give the fields of a pydantic model their values, in the block.
+
+    Args:
+        name: Of the class.
+
+    Raises:
+        InvalidArgumentError: A field is missing, unknown, or has a value that it cannot have; names each.
+    """
+    # Not at the top, since the command's --help needs errors and nothing else.
+    from pydantic import ValidationError
+
+    try:
+        yield
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, one['loc'])) or 'arguments'}: {one['msg']}" for one in error.errors()
+        )
+        raise InvalidArgumentError(f"{name} cannot be made: {problems}.") from error
+
+
 class StorageError(RerankError, OSError):
     """A folder or file cannot be read or written; what was stored before still is."""
 

@@ -27,7 +27,7 @@ from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.runnables import run_in_executor
 from pydantic import ConfigDict, Field
 
-from langchain_rerank_retriever.errors import ScoringError
+from langchain_rerank_retriever.errors import ScoringError, valid_fields
 from langchain_rerank_retriever.protocols import FloatArray
 
 __all__ = ["CrossEncoderReranker"]
@@ -43,6 +43,9 @@ class CrossEncoderReranker(BaseDocumentCompressor):
         model: Any LangChain cross-encoder; higher scores are more relevant.
         top_n: How many documents to return, at least 1.
         score_threshold: Documents that score lower are left out; ``None`` leaves out none.
+
+    Raises:
+        InvalidArgumentError: A field is missing, unknown, or has a value that it cannot have.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", protected_namespaces=())
@@ -50,6 +53,10 @@ class CrossEncoderReranker(BaseDocumentCompressor):
     model: BaseCrossEncoder
     top_n: int = Field(default=3, ge=1)
     score_threshold: float | None = None
+
+    def __init__(self, model: Any = None, **fields: Any) -> None:
+        with valid_fields(type(self).__name__):
+            super().__init__(**{"model": model, **fields})
 
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None

@@ -68,7 +68,7 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import LangSmithRetrieverParams
 from langchain_core.runnables import run_in_executor
 from langchain_core.vectorstores import VectorStore
-from pydantic import PrivateAttr, ValidationError
+from pydantic import PrivateAttr
 
 from langchain_rerank_retriever.answering.answer import Stopwatch, explanation, ranked, spread_out, stop_rule
 from langchain_rerank_retriever.answering.events import recalled
@@ -78,7 +78,7 @@ from langchain_rerank_retriever.answering.stages import arerank, rerank
 from langchain_rerank_retriever.answering.tracing import AsyncRuns, Runs
 from langchain_rerank_retriever.answering.turns import turn
 from langchain_rerank_retriever.assembled import AssembledRetriever
-from langchain_rerank_retriever.errors import InvalidArgumentError
+from langchain_rerank_retriever.errors import valid_fields
 from langchain_rerank_retriever.protocols import Explanation
 from langchain_rerank_retriever.recall import source_of
 
@@ -142,13 +142,8 @@ class RerankRetriever(AssembledRetriever):
     _warned: bool = PrivateAttr(default=False)
 
     def __init__(self, recall: Any = None, **fields: Any) -> None:
-        try:
+        with valid_fields(type(self).__name__):
             super().__init__(**{"recall": recall, **fields})
-        except ValidationError as error:
-            problems = "; ".join(
-                f"{'.'.join(map(str, one['loc'])) or 'arguments'}: {one['msg']}" for one in error.errors()
-            )
-            raise InvalidArgumentError(f"RerankRetriever cannot be made: {problems}.") from error
 
     def explain(self, query: str, **arguments: Unpack[CallOptions]) -> Explanation:
         """Answer a query and keep every candidate with its scores, ranks and fate; `invoke` returns `.documents`.

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from langchain_core.cross_encoders import BaseCrossEncoder
 from langchain_core.documents import BaseDocumentCompressor, Document
-from pydantic import ValidationError
 
 from langchain_rerank_retriever import CrossEncoderReranker
-from langchain_rerank_retriever.errors import ScoringError
+from langchain_rerank_retriever.errors import InvalidArgumentError, ScoringError
 
 
 class Foreign(BaseCrossEncoder):
@@ -138,5 +137,12 @@ async def test_async_runs_other_models_in_a_thread() -> None:
 
 @pytest.mark.parametrize("fields", [{"top_n": 0}, {"top_n": -1}, {"top_k": 3}, {"model": "a name"}])
 def test_wrong_fields(fields: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(InvalidArgumentError, match="CrossEncoderReranker cannot be made"):
         CrossEncoderReranker(**{"model": Foreign(), **fields})
+
+
+def test_the_model_may_be_positional() -> None:
+    model = Foreign()
+    assert CrossEncoderReranker(model, top_n=1).model is model
+    with pytest.raises(InvalidArgumentError, match="model: "):
+        CrossEncoderReranker()
