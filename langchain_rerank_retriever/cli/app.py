@@ -30,21 +30,21 @@ _UsageError: Any = typer.BadParameter.__base__
 
 
 class PlainErrors(TyperGroup):
-    """Tells a mistake in what was typed in two plain lines, in place of a box around several."""
+    """Tells a mistake in what was typed in one plain line, in place of a box around several."""
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **how: Any) -> Any:
         """Read the options before the name of a command."""
-        with _mistakes_in_lines():
+        with _mistakes_in_a_line():
             return super().make_context(info_name, args, *rest, **how)
 
     def invoke(self, ctx: Any) -> Any:
         """Find the command, read its options and run it."""
-        with _mistakes_in_lines(ctx):
+        with _mistakes_in_a_line(ctx):
             return super().invoke(ctx)
 
 
 @contextmanager
-def _mistakes_in_lines(group: Any = None) -> Iterator[None]:
+def _mistakes_in_a_line(group: Any = None) -> Iterator[None]:
     try:
         yield
     except _UsageError as error:
@@ -56,8 +56,7 @@ def _mistakes_in_lines(group: Any = None) -> Iterator[None]:
             command = error.ctx.command_path
         elif group is not None:  # a missing value, of which the parser does not say whose it is
             command = f"{group.command_path} {group.invoked_subcommand}"
-        say(f"langchain-rerank: {message}", err=True)
-        say(f"Try '{command} --help'.", err=True)
+        say(f"langchain-rerank: {message.rstrip('.')}. Try '{command} --help'.", err=True)
         sys.exit(USER_MISTAKE)
 
 
