@@ -200,7 +200,8 @@ class AssembledRetriever(BaseRetriever):
 
         Raises:
             FormatError: If the folder is no bundle, is damaged, or is of a newer version.
-            ModelMismatchError: If `embeddings` are not what the index was built with.
+            ModelMismatchError: If `embeddings` are not what the index was built with, or those of `recall` not
+                those of the foreign store that the bundle was saved over.
             InvalidArgumentError: If a foreign part is not passed in.
         """
         parts = bundle.load(

@@ -23,13 +23,15 @@ opened = RerankRetriever.load_local("my-bundle", embeddings=any_embeddings)
 print(opened.k, len(opened.recall))  # 2 3
 ```
 
-A part that is not ours, such as hosted embeddings or a server's vector store, is recorded by its kind and must be
-passed in again, as `embeddings` here. A `PooledEmbeddings` and a `CrossEncoderScorer` lie in the bundle and need not.
+A part that is not ours, such as hosted embeddings or a server's vector store, is recorded by its kind and by how it
+embeds some sentences, by which another model is noticed, and must be passed in again, as `embeddings` here. A
+`PooledEmbeddings` and a `CrossEncoderScorer` lie in the bundle and need not.
 
 This module returns parts and never builds a retriever, so it has no public names:
 `langchain_rerank_retriever.retriever` has. What is in the store's folder: `langchain_rerank_retriever.store`.
 """
 
+import binascii
 import json
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -51,6 +53,7 @@ from langchain_rerank_retriever.bundle_folder import (
     sweep,
 )
 from langchain_rerank_retriever.bundled_model import SavedModel
+from langchain_rerank_retriever.bundled_recall import SavedEmbeddings, kind_of
 from langchain_rerank_retriever.bundled_reranker import SavedReranker, entries_of, noted, own_models
 from langchain_rerank_retriever.cross_encoder import CrossEncoderScorer
 from langchain_rerank_retriever.embeddings import PooledEmbeddings
@@ -125,8 +128,8 @@ def save(  # the parts of a bundle
         manifest = {
             "kind": KIND,
             "format": CASCADE_FORMAT if saved_reranker and "stages" in saved_reranker else BUNDLE_FORMAT,
-            "recall": _save_store(target, store) if store is not None else {"foreign": _kind(recall)},
-            "embeddings": _save_embeddings(target, store, earlier),
+            "recall": _save_store(target, store) if store is not None else {"foreign": kind_of(recall)},
+            "embeddings": _save_embeddings(target, recall, earlier),
             "reranker": saved_reranker,
             "settings": settings,
             "blend": None if blend is None else blend.to_dict(),
@@ -194,12 +197,14 @@ def _look_up(source: Path, *, embeddings: Any, reranker: Any, recall: Any) -> _F
         settings, report = _settings(manifest["settings"]), manifest["report"]
         if recall is None:
             store = folder_of(source, manifest["recall"], "recall")
+        elif (noted_model := SavedEmbeddings.from_dict(manifest["embeddings"])) is not None:
+            noted_model.check(recall)
         if recall is None and embeddings is None:
             folder = folder_of(source, manifest["embeddings"], "embeddings")
             bi_encoder = folder, SavedModel.from_dict(manifest["embeddings"], pairs=False)
         if reranker is None and manifest["reranker"] is not None:
             saved_reranker = SavedReranker.read(source, manifest["reranker"])
-    except (AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, binascii.Error) as error:
         raise FormatError(
             f"{source / MANIFEST} is damaged: {error!r} in it. Save the bundle anew."
         ) from error
@@ -271,12 +276,6 @@ def _check_json(data: dict[str, Any]) -> None:
         ) from error
 
 
-def _kind(part: Any) -> str:
-    if isinstance(part, list | tuple):
-        return f"a list of {', '.join(map(_kind, part))}"
-    return "nothing" if part is None else f"{type(part).__module__}.{type(part).__qualname__}"
-
-
 def _save_store(target: Path, store: FaissStore) -> dict[str, Any]:
     path = None if store.path is None else store.path.resolve()
     if path is not None and path.parent == target and is_part(target, path.name):
@@ -300,15 +299,14 @@ def _save_model(
     return {"folder": name, **saved}
 
 
-def _save_embeddings(
-    target: Path, store: FaissStore | None, earlier: dict[str, Any] | None
-) -> dict[str, Any]:
-    if store is None:
-        return {"foreign": "those of the foreign store"}
-    if not isinstance(store.embeddings, PooledEmbeddings):
-        return {"foreign": _kind(store.embeddings)}
+def _save_embeddings(target: Path, recall: Any, earlier: dict[str, Any] | None) -> dict[str, Any]:
+    if not isinstance(recall, FaissStore):
+        noted = SavedEmbeddings.of(recall)
+        return {"foreign": "those of the foreign store"} if noted is None else noted.to_dict()
+    if not isinstance(recall.embeddings, PooledEmbeddings):
+        return {"foreign": kind_of(recall.embeddings)}
     kept = entries_of(earlier and earlier.get("embeddings"))
-    return _save_model(target, "bi_encoder", store.embeddings, kept)
+    return _save_model(target, "bi_encoder", recall.embeddings, kept)
 
 
 def _save_reranker(target: Path, reranker: Any, earlier: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -316,6 +314,6 @@ def _save_reranker(target: Path, reranker: Any, earlier: dict[str, Any] | None) 
         return None
     models = own_models(reranker)
     if models is None:
-        return {"foreign": _kind(reranker)}
+        return {"foreign": kind_of(reranker)}
     kept = entries_of(earlier and earlier.get("reranker"))
     return noted(reranker, [_save_model(target, "cross_encoder", model, kept) for model in models])

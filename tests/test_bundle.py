@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from langchain_core.cross_encoders import BaseCrossEncoder
 from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import InMemoryVectorStore
 
 from langchain_rerank_retriever import (
@@ -453,6 +454,35 @@ def test_a_foreign_source_is_asked_for_by_name(tmp_path: Path, scorer: CrossEnco
     loaded = RerankRetriever.load_local(tmp_path / "b", recall=foreign)
     with loaded.reranker:
         assert_same_answers(made, loaded)
+
+
+class Unseen(BaseRetriever):
+    """Somebody else's retriever, which shows no model."""
+
+    def _get_relevant_documents(self, query: str, **_: Any) -> list[Document]:
+        return DOCUMENTS[:2]
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_the_model_behind_a_foreign_source_is_compared(tmp_path: Path, listed: bool) -> None:
+    def source(embeddings: HashEmbeddings) -> Any:
+        store = InMemoryVectorStore(embeddings)
+        return [Unseen(), store] if listed else store
+
+    made = source(HashEmbeddings())
+    (made[1] if listed else made).add_documents(DOCUMENTS)
+    RerankRetriever(made).save_local(tmp_path / "b")
+    for other in (HashEmbeddings(seed=9), HashEmbeddings(dimension=16)):
+        with pytest.raises(
+            ModelMismatchError, match=r"HashEmbeddings \(32 dimensions\).*store of the same"
+        ) as told:
+            RerankRetriever.load_local(tmp_path / "b", recall=source(other))
+        assert told.value.expected.endswith("(32 dimensions)")
+    for same in (made, source(HashEmbeddings()), Unseen()):
+        assert RerankRetriever.load_local(tmp_path / "b", recall=same).recall is same
+    # A bundle of an earlier version, which noted nothing.
+    edit(tmp_path / "b", lambda manifest: manifest["embeddings"].pop("probes"))
+    RerankRetriever.load_local(tmp_path / "b", recall=source(HashEmbeddings(seed=9)))
 
 
 def test_recall_only(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from langchain_core.embeddings import Embeddings
@@ -10,7 +10,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_rerank_retriever.errors import FormatError, InvalidArgumentError, ModelMismatchError
 from langchain_rerank_retriever.protocols import Encoder, FloatArray
 
-from .rows import PROBES_DAMAGED, State
+from .rows import PROBES_DAMAGED
 from .vectors import unit_query, unit_vectors
 
 _TOPICS = (
@@ -37,6 +37,22 @@ PROBES = (
 )
 #: Another precision or backend of the same model stays well above this, another model well below.
 SAME_MODEL = 0.99
+
+
+class Made(Protocol):
+    """What is known of the model that made some vectors."""
+
+    @property
+    def model(self) -> str | None:
+        """The model in words."""
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Its own hash, where it has one."""
+
+    @property
+    def dimension(self) -> int | None:
+        """Length of a vector."""
 
 
 class Model:
@@ -99,11 +115,11 @@ class Model:
         """Name, fingerprint and dimension, for a message."""
         return _describe(self.name, self.fingerprint, dimension)
 
-    def check(self, state: State, probes: Mapping[str, bytes]) -> None:
+    def check(self, state: Made, probes: Mapping[str, bytes]) -> None:
         """Make sure that this model made a store's vectors.
 
         Args:
-            state: The store, which has a model.
+            state: What the store knows of its model.
             probes: Its probe sentences with their stored vectors.
 
         Raises:
@@ -127,7 +143,7 @@ class Model:
                 got=self.describe(vectors.shape[1]),
             )
 
-    def check_dimension(self, vectors: FloatArray, dimension: int | None, state: State) -> None:
+    def check_dimension(self, vectors: FloatArray, dimension: int | None, state: Made) -> None:
         """Raise ModelMismatchError where vectors, shape ``(..., d)``, have another dimension than expected.
 
         A store without a model of its own expects what this model gave for the probes.
