@@ -1,6 +1,7 @@
 """What a store answers to a vector: LangChain's searches, and scores for given documents."""
 
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -212,7 +213,8 @@ class _Diverse:
     def __init__(self, k: int, fetch_k: int, lambda_mult: float) -> None:
         self._k = checked_count(k, "k")
         self._fetch_k = max(self._k, checked_count(fetch_k, "fetch_k"))
-        if isinstance(lambda_mult, bool) or not 0 <= lambda_mult <= 1:
+        number = isinstance(lambda_mult, Real) and not isinstance(lambda_mult, bool)
+        if not number or not 0 <= lambda_mult <= 1:
             raise InvalidArgumentError(f"lambda_mult must be a number from 0 to 1, got {lambda_mult!r}")
         self._lambda = float(lambda_mult)
 

@@ -261,7 +261,7 @@ def test_queries(store: FaissStore, query: Any) -> None:
             search(query)
 
 
-@pytest.mark.parametrize("value", [-0.1, 1.1, True, math.nan])
+@pytest.mark.parametrize("value", [-0.1, 1.1, True, math.nan, "x", None, [0.5]])
 def test_lambda(store: FaissStore, value: Any) -> None:
     with pytest.raises(InvalidArgumentError, match="lambda_mult must be a number from 0 to 1"):
         store.max_marginal_relevance_search("kept", lambda_mult=value)
