@@ -7,6 +7,8 @@ import multiprocessing
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -292,6 +294,17 @@ def test_show_progress_draws_a_bar_on_stderr(minilm_folder: Path, capfd: pytest.
     captured = capfd.readouterr()
     assert "100/100" in captured.err
     assert captured.out == ""
+
+
+def test_a_short_length_is_not_warned_of(minilm_folder: Path) -> None:
+    """In a process of its own: transformers warns once, and to what standard error was when it was imported."""
+    program = (
+        "import sys; from langchain_rerank_retriever import PooledEmbeddings\n"
+        "how = {'backend': 'torch', 'precision': 'float32', 'max_seq_length': 16}\n"
+        "with PooledEmbeddings(sys.argv[1], **how) as model: model.encode(['word ' * 1000])"
+    )
+    done = subprocess.run([sys.executable, "-c", program, minilm_folder], capture_output=True, check=True)
+    assert (done.stdout, done.stderr) == (b"", b"")
 
 
 # ---------------------------------------------------------------- identity, saving, life

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from langchain_rerank_retriever.runtime.models.quiet import quiet
 from langchain_rerank_retriever.runtime.models.trying import tried
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def _keeps_token_types_back(module: Any, tokenizer: Any) -> bool:
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:
-    with tried(f"The model's tokenizer fails at the text {text!r}", "Save the model again."):
+    # It would warn that texts which are longer than the model reads lead to errors; here they go to no model.
+    with quiet(), tried(f"The model's tokenizer fails at the text {text!r}", "Save the model again."):
         numbers = tokenizer(text)["input_ids"] if callable(tokenizer) else tokenizer.encode(text).ids
     return [int(number) for number in numbers]
