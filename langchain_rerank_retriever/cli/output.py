@@ -77,6 +77,8 @@ def warnings_in_lines() -> Iterator[None]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
+        # For the authors of a library, not for who runs a command.
+        warnings.simplefilter("ignore", DeprecationWarning)
         warnings.showwarning = show
         yield
 

@@ -3,7 +3,8 @@
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -33,6 +34,15 @@ from langchain_rerank_retriever.evaluation.plots import labels
 from langchain_rerank_retriever.evaluation.plots.canvas import DARK, LIGHT
 
 from .traced import candidate, evaluated, trace
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """A warning is an error; that ir-measures uses what Python 3.14 will not have is not of a picture's making."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", r"ast\.Num|Attribute n ", DeprecationWarning)
+        yield
 
 
 def run(name: str, *, first: str = "x", seconds: float = 0.1) -> Any:
@@ -82,8 +92,7 @@ def test_every_picture_is_drawn_without_a_word_and_changes_nothing(
     systems: Any, name: str, theme: Any
 ) -> None:
     before = settings()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with silent():
         png = DRAWN[name](systems, theme=theme)._repr_png_()
     assert png.startswith(b"\x89PNG")
     assert settings() == before
@@ -266,8 +275,7 @@ HOSTILE = [
 def test_hostile_names_are_drawn_as_they_are() -> None:
     systems = [run(name) for name in HOSTILE]
     figure = plot_means(systems, measures=["R@10"])
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with silent():
         figure._repr_png_()
         plot_attribution([attribute(one, k=1) for one in systems])._repr_png_()
     shown = texts_of(figure)
@@ -297,8 +305,7 @@ def test_a_letter_is_taken_from_the_family_that_has_it(monkeypatch: pytest.Monke
         cached.cache_clear()
     try:
         assert labels.families() == ("DejaVu Sans", "STIXGeneral")
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
+        with silent():
             assert labels.label(letter) == letter
             plot_means([run(f"name {letter}")])._repr_png_()
     finally:
@@ -310,7 +317,6 @@ def test_a_letter_is_taken_from_the_family_that_has_it(monkeypatch: pytest.Monke
 def test_korean_is_drawn_where_there_is_a_font_for_it() -> None:
     if labels.families() == ("DejaVu Sans",):
         pytest.skip(f"none of {len(fontManager.ttflist)} installed fonts is known to have Korean letters")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with silent():
         assert labels.label("검색기") == "검색기"
         plot_means([run("검색기")])._repr_png_()

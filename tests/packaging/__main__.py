@@ -24,6 +24,9 @@ from tests.packaging.environments import Environments, default_installer
 HERE = Path(__file__).parent
 CORE, ALL = "core", "all"
 
+#: Tests of what is not in the wheel: patches of the source, and the pages of the documentation.
+OF_THE_SOURCE = ("tests/reliability/test_seeded.py", "tests/test_docs.py")
+
 #: Extras for who works on this package.
 FOR_DEVELOPERS = frozenset({"test", "lint", "dev", "docs", "engines"})
 
@@ -91,8 +94,10 @@ def run_suite(archive: Path, environments: Environments, arguments: Sequence[str
         raise SystemExit(f"The tests would not be run on the wheel but on {where}.")
     say(f"The tests are run on {where}")
     chosen = ["-m", "not slow and not engine", "-n", "2", "--dist", "loadfile", *arguments]
-    tested = [interpreter, "-m", "pytest", *chosen]
-    good = subprocess.run(tested, cwd=checkout, env=environments.environment(), check=False).returncode == 0
+    tested = [interpreter, "-m", "pytest", *chosen, *(f"--ignore={file}" for file in OF_THE_SOURCE)]
+    # For the tests that run tests: those are found in the checkout, the package cannot be.
+    environment = {**environments.environment(), "PYTHONPATH": str(checkout)}
+    good = subprocess.run(tested, cwd=checkout, env=environment, check=False).returncode == 0
     say(f"{'suite':10} {'ok' if good else 'FAILED'}")
     return good
 
