@@ -304,7 +304,7 @@ def change_record(folder: Path, **columns: Any) -> None:
     ("columns", "reason"),
     [
         ({"seq": 99}, "newer than the database"),
-        ({"seq": 1}, "belongs to another state"),
+        ({"seq": 0}, "belongs to another state"),
         ({"digest": "0" * 64}, "not the one that the database names"),
         ({"file": "../s/other.snapshot"}, "is no name of a snapshot"),
         ({"file": "view-0123456789abcdef.snapshot"}, "cannot be opened"),
