@@ -47,8 +47,10 @@ class Upkeep:
             return
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._main, name="store-upkeep", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._main, name="store-upkeep", daemon=True)
+                thread.start()
+                # Not noted before: where Ctrl-C comes first, nobody must wait for a thread that never ran.
+                self._thread = thread
 
     def close(self) -> None:
         """Begin nothing more, and wait for what is running to stop."""
@@ -68,6 +70,8 @@ class Upkeep:
         return self._thread is None
 
     def _main(self) -> None:
+        if not self._is_the_one():
+            return
         try:
             self._wait_for_quiet()
             while (task := self._taken_up()) is not None:
@@ -79,6 +83,13 @@ class Upkeep:
         finally:
             if self._thread is threading.current_thread():
                 self._thread = None
+
+    def _is_the_one(self) -> bool:
+        """Whether this thread works: Ctrl-C can have come when it ran already and was not noted yet."""
+        with self._lock:
+            if self._thread is None and not self._stop.is_set():
+                self._thread = threading.current_thread()
+            return self._thread is threading.current_thread()
 
     def _taken_up(self) -> Task | None:
         """The next task; with none, the thread counts as gone before anybody can rely on it for another."""

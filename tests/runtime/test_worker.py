@@ -292,3 +292,48 @@ def test_a_child_process_can_use_the_model(worker: Worker, backend: WordBackend)
         os.waitpid(child, 0)
     assert len(values(bulk)) == 400
     assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("runs", [False, True])
+def test_ctrl_c_while_the_thread_starts(
+    worker: Worker, backend: WordBackend, monkeypatch: pytest.MonkeyPatch, runs: bool
+) -> None:
+    """Whether or not it runs by then, the next request is answered, by one thread."""
+    start = threading.Thread.start
+
+    def pressed(thread: threading.Thread) -> None:
+        if runs:
+            start(thread)
+        raise KeyboardInterrupt
+
+    before = threading.active_count()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", pressed)
+        with pytest.raises(KeyboardInterrupt):
+            worker.submit(["lost"])
+    assert values(worker.submit(["a", "b c"])) == [1, 2]
+    assert threading.active_count() == before + 1
+    worker.close()
+
+
+@pytest.mark.parametrize("runs", [False, True])
+def test_closed_where_ctrl_c_came_while_the_thread_started(
+    backend: WordBackend, monkeypatch: pytest.MonkeyPatch, runs: bool
+) -> None:
+    start, started = threading.Thread.start, []
+
+    def pressed(thread: threading.Thread) -> None:
+        started.append(thread)
+        if runs:
+            start(thread)
+        raise KeyboardInterrupt
+
+    worker = Worker(backend, budget=16, max_rows=4, chunk=8)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", pressed)
+        with pytest.raises(KeyboardInterrupt):
+            worker.submit(["lost"])
+    worker.close()
+    if runs:
+        started[0].join(10)
+        assert not started[0].is_alive()

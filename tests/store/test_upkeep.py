@@ -2,6 +2,8 @@
 
 import threading
 
+import pytest
+
 from langchain_rerank_retriever.store.upkeep import Upkeep
 
 
@@ -30,4 +32,43 @@ def test_a_task_that_becomes_due_at_the_last_look_is_done() -> None:
     noticed.set()
     assert upkeep.wait(10)
     assert done == [1, 2]
+    upkeep.close()
+
+
+@pytest.mark.parametrize("runs", [False, True])
+def test_ctrl_c_while_the_thread_starts(monkeypatch: pytest.MonkeyPatch, runs: bool) -> None:
+    """Whether or not it runs by then, what is due is done by one thread, and closing does not fail."""
+    done: list[str] = []
+    due = [1, 2]
+
+    def task(_go_on: object) -> None:
+        done.append(threading.current_thread().name)
+        due.pop()
+
+    start = threading.Thread.start
+
+    def pressed(thread: threading.Thread) -> None:
+        if runs:
+            start(thread)
+        raise KeyboardInterrupt
+
+    upkeep = Upkeep(lambda: task if due else None, lambda: 0)
+    upkeep._hurry.set()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", pressed)
+        with pytest.raises(KeyboardInterrupt):
+            upkeep.consider()
+    assert upkeep.wait(10)
+    upkeep.close()
+    assert done == ["store-upkeep"] * 2
+
+
+def test_closed_where_ctrl_c_came_while_the_thread_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pressed(_: threading.Thread) -> None:
+        raise KeyboardInterrupt
+
+    upkeep = Upkeep(lambda: lambda _: None, lambda: 0)
+    monkeypatch.setattr(threading.Thread, "start", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        upkeep.consider()
     upkeep.close()

@@ -109,8 +109,10 @@ class Worker:
             self._admission.admit(request.answer, len(items))
             self._inbox.append(request)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._main, name=self._name, daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._main, name=self._name, daemon=True)
+                thread.start()
+                # Not noted before: where Ctrl-C comes first, nobody must wait for a thread that never ran.
+                self._thread = thread
             self._wake()
         return request.answer
 
@@ -136,7 +138,7 @@ class Worker:
 
     def _main(self) -> None:
         backend = self._backend
-        if backend is None or not self._started(backend):
+        if not self._is_the_one() or backend is None or not self._started(backend):
             return
         while self._wait():
             with self.busy:
@@ -148,6 +150,13 @@ class Worker:
                     self._fail_all(error)
         self._fail_all(ClosedError("This model was closed before the request was done."))
         self._backend = None
+
+    def _is_the_one(self) -> bool:
+        """Whether this thread serves: Ctrl-C can have come when it ran already and was not noted yet."""
+        with self._ready:
+            if self._thread is None and not self._closed:
+                self._thread = threading.current_thread()
+            return self._thread is threading.current_thread()
 
     def _started(self, backend: Backend) -> bool:
         try:
