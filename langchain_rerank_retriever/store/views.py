@@ -187,7 +187,7 @@ class Views:
                 self._refused = len(view) if go_on() else 0
                 return
             segments = (replace(whole, graph=graph),)
-            self._rebase(View(view.seq, view.generation, view.dimension, segments, drift=len(whole.pks)))
+            self._replace(View(view.seq, view.generation, view.dimension, segments, drift=len(whole.pks)))
             # Before others that wait for their turn look whether there is a graph.
             if self._snapshots.writable:
                 self._write()
@@ -201,22 +201,20 @@ class Views:
 
     def _map(self) -> None:
         """Use the snapshot in place of what lies in memory."""
+        view = None
         with self._connections.reading() as connection, contextlib.suppress(SupersededError):
             view = self._opened(connection, rows.read_state(connection))
-            if view is not None:
-                self._replace(view)
-
-    def _rebase(self, view: View) -> None:
-        """Publish a view that was made of an earlier one, unless it is of another generation by now."""
-        with self._connections.reading() as connection:
-            state = rows.read_state(connection)
-            if state.generation == view.generation:
-                self._replace(_caught_up(connection, state, view))
+        if view is not None:
+            self._replace(view)
 
     def _replace(self, view: View) -> None:
-        # It may be a little behind by now; the next reader follows the changes since.
-        with self._connections.view_lock:
-            self.current = view
+        """Publish a view that was made of an earlier state, unless it is of another generation by now."""
+        with self._connections.reading() as connection, self._connections.view_lock:
+            # Read within the lock, so that what is shown never falls behind what was shown before: then something
+            # could be due that nobody would see until the next reader comes.
+            state = rows.read_state(connection)
+            if state.generation == view.generation:
+                self.current = _caught_up(connection, state, view)
 
 
 def _caught_up(connection: sqlite3.Connection, state: State, view: View) -> View:

@@ -1,10 +1,15 @@
 """What becomes due while the thread is about to end is not forgotten."""
 
 import threading
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from langchain_rerank_retriever.store import FaissStore
 from langchain_rerank_retriever.store.upkeep import Upkeep
+
+from .helpers import FastEmbeddings
 
 
 def test_a_task_that_becomes_due_at_the_last_look_is_done() -> None:
@@ -72,3 +77,21 @@ def test_closed_where_ctrl_c_came_while_the_thread_started(monkeypatch: pytest.M
     with pytest.raises(KeyboardInterrupt):
         upkeep.consider()
     upkeep.close()
+
+
+def test_what_is_shown_never_falls_behind(tmp_path: Path) -> None:
+    """A view that was made in the background of an earlier state is brought up to date before it is shown."""
+    with FaissStore(FastEmbeddings(), path=tmp_path / "s") as store:
+        store.add_texts(["a", "b"], ids=["a", "b"])
+        views = store._engine.views
+        earlier = views.current
+        store.add_texts(["c"], ids=["c"])
+        store.delete(["a"])
+        with store._engine.snapshot() as snapshot:
+            state = snapshot.state
+        views._replace(earlier)
+        assert (views.current.seq, len(views.current)) == (state.seq, 2)
+        assert earlier.seq < state.seq
+        # Of another line of changes it says nothing.
+        views._replace(replace(earlier, generation=earlier.generation + 1))
+        assert views.current.generation == state.generation
