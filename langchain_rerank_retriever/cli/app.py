@@ -16,7 +16,7 @@ from langchain_rerank_retriever import __version__
 from langchain_rerank_retriever.cli.filling import index, tune
 from langchain_rerank_retriever.cli.judging import compare, evaluate
 from langchain_rerank_retriever.cli.options import Count, Json
-from langchain_rerank_retriever.cli.output import printable, say
+from langchain_rerank_retriever.cli.output import printable, say, warnings_in_lines
 from langchain_rerank_retriever.errors import RerankError
 
 USER_MISTAKE = 2
@@ -219,7 +219,8 @@ def main() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
     try:
-        app(prog_name="langchain-rerank")
+        with warnings_in_lines():
+            app(prog_name="langchain-rerank")
     except RerankError as error:
         say(f"langchain-rerank: {printable(str(error))}", err=True)
         sys.exit(USER_MISTAKE)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from langchain_rerank_retriever.cli.opening import opened_bundle
-from langchain_rerank_retriever.cli.output import print_json, print_text, warnings_in_lines
+from langchain_rerank_retriever.cli.output import print_json, print_text
 from langchain_rerank_retriever.errors import InvalidArgumentError
 from langchain_rerank_retriever.evaluation import (
     DEFAULT_MEASURES,
@@ -140,7 +140,7 @@ class Output:
 def run(system: Path, data: Data, asking: Asking, wanted: Wanted, output: Output, name: str | None) -> bool:
     """Evaluate, keep and print; tell whether the gate let it pass."""
     _check(output)
-    with warnings_in_lines(), ExitStack() as opened:
+    with ExitStack() as opened:
         if system.is_file():
             evaluation, indexed = _judged(system, data, asking, wanted, name), None
         else:

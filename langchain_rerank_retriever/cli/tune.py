@@ -17,7 +17,7 @@ from langchain_rerank_retriever.cli.documents.records import Record
 from langchain_rerank_retriever.cli.documents.sources import TABLES, Source
 from langchain_rerank_retriever.cli.documents.tables import table_rows
 from langchain_rerank_retriever.cli.files import Files, tell_bad
-from langchain_rerank_retriever.cli.output import print_json, print_text, printable, say, warnings_in_lines
+from langchain_rerank_retriever.cli.output import print_json, print_text, printable, say
 from langchain_rerank_retriever.cli.whole_labels import of_chunks
 from langchain_rerank_retriever.embeddings import PooledEmbeddings
 from langchain_rerank_retriever.errors import DataError, FormatError, InvalidArgumentError
@@ -89,7 +89,7 @@ class Run:
 def run(files: Files, source: Path | None, labels: Labels, how: Run, *, as_json: bool) -> bool:
     """Tune, keep and print; tell whether anything is better than the untuned bi-encoder alone."""
     _check(files, source, how)
-    with warnings_in_lines(), ExitStack() as opened:
+    with ExitStack() as opened:
         training, held_out = labels.rows(labels.data), labels.rows(labels.held_out)
         if source is None:
             embeddings = opened.enter_context(PooledEmbeddings(how.model))

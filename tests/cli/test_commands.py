@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -463,6 +464,15 @@ def test_wrong_usage_is_one_plain_line(run: Run, arguments: tuple[str, ...], mes
     assert told.startswith(f"langchain-rerank: {message}")
     command = "" if arguments[0] in ("dance", "--dance") else f" {arguments[0]}"
     assert told.endswith(f". Try 'langchain-rerank{command} --help'.")
+
+
+def test_a_warning_is_one_line_whatever_the_command(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "langchain_rerank_retriever.cli.info.run", lambda *_, **__: warnings.warn("told", stacklevel=1)
+    )
+    assert run("info", tmp_path) == Finished(0, "", "langchain-rerank: warning: told\n")
 
 
 def test_a_damaged_bundle(run: Run, bundle: Path, tmp_path: Path) -> None:
