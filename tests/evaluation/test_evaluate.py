@@ -462,13 +462,14 @@ def test_progress_goes_to_stderr(capsys: pytest.CaptureFixture[str], run: Any) -
 def test_warns_once_where_measures_look_deeper_than_the_retriever() -> None:
     with pytest.warns(UserWarning, match=r"at most 1 documents.*R@100 looks at 100.*'k': 100") as caught:
         evaluate(answering({"x": ["a"], "y": []}), {"q": "x", "r": "y"}, {"q": {"a": 1}, "r": {"a": 1}})
-    assert len(caught) == 1
-    assert caught[0].filename == __file__
+    # From Python 3.12 on, ir-measures has deprecation warnings of its own.
+    (told,) = [one for one in caught if one.category is UserWarning]
+    assert told.filename == __file__
 
 
 def test_does_not_warn_without_need() -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         evaluate(answering({"x": ["a", "b"]}), {"q": "x"}, {"q": {"a": 1}}, measures=["RR@2", "AP"])
         evaluate(Explaining(answers={"x": [("a", "returned")]}), {"q": "x"}, {"q": {"a": 1}})
 
