@@ -31,7 +31,6 @@ This module returns parts and never builds a retriever, so it has no public name
 `langchain_rerank_retriever.retriever` has. What is in the store's folder: `langchain_rerank_retriever.store`.
 """
 
-import binascii
 import json
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -161,6 +160,8 @@ def load(
             "pass in."
         )
     found = _look_up(Path(folder).resolve(), embeddings=embeddings, reranker=reranker, recall=recall)
+    if found.foreign is not None:
+        found.foreign.check(recall)
     with ExitStack() as opened:  # What is open already is closed again if a later part cannot be opened.
         if found.bi_encoder is not None:
             folder_, model = found.bi_encoder
@@ -182,6 +183,7 @@ class _Found:
 
     store: Path | None
     bi_encoder: tuple[Path, SavedModel] | None
+    foreign: SavedEmbeddings | None
     reranker: SavedReranker | None
     blend: Blend | None
     settings: dict[str, Any]
@@ -191,24 +193,24 @@ class _Found:
 def _look_up(source: Path, *, embeddings: Any, reranker: Any, recall: Any) -> _Found:
     """Look everything up before the first model is loaded, which takes seconds."""
     manifest = read_manifest(source)
-    store = bi_encoder = saved_reranker = None
+    store = bi_encoder = foreign = saved_reranker = None
     try:
         blend = None if manifest["blend"] is None else Blend.from_dict(manifest["blend"])
         settings, report = _settings(manifest["settings"]), manifest["report"]
         if recall is None:
             store = folder_of(source, manifest["recall"], "recall")
-        elif (noted_model := SavedEmbeddings.from_dict(manifest["embeddings"])) is not None:
-            noted_model.check(recall)
+        else:
+            foreign = SavedEmbeddings.from_dict(manifest["embeddings"])
         if recall is None and embeddings is None:
             folder = folder_of(source, manifest["embeddings"], "embeddings")
             bi_encoder = folder, SavedModel.from_dict(manifest["embeddings"], pairs=False)
         if reranker is None and manifest["reranker"] is not None:
             saved_reranker = SavedReranker.read(source, manifest["reranker"])
-    except (AttributeError, KeyError, TypeError, binascii.Error) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise FormatError(
             f"{source / MANIFEST} is damaged: {error!r} in it. Save the bundle anew."
         ) from error
-    return _Found(store, bi_encoder, saved_reranker, blend, settings, report)
+    return _Found(store, bi_encoder, foreign, saved_reranker, blend, settings, report)
 
 
 def _settings(saved: dict[str, Any]) -> dict[str, Any]:

@@ -66,11 +66,16 @@ class SavedEmbeddings:
         """Read what `to_dict` wrote; None where nothing was noted.
 
         Raises:
-            KeyError: If something is missing; also TypeError or ValueError for data of another shape.
+            KeyError: If something is missing; also TypeError or AttributeError for data of another shape.
         """
         if "probes" not in data:
             return None
-        probes = {text: base64.b64decode(vector) for text, vector in data["probes"].items()}
+        try:
+            probes = {text: base64.b64decode(vector) for text, vector in data["probes"].items()}
+        except ValueError as error:
+            raise TypeError(f"a probe's vector is no base64: {error}") from error
+        if not probes:
+            raise KeyError("probes")
         return cls(data["foreign"], data["model"], data["fingerprint"], data["dimension"], probes)
 
     def check(self, recall: Any) -> None:

@@ -485,6 +485,24 @@ def test_the_model_behind_a_foreign_source_is_compared(tmp_path: Path, listed: b
     RerankRetriever.load_local(tmp_path / "b", recall=source(HashEmbeddings(seed=9)))
 
 
+@pytest.mark.parametrize("probes", [{}, {"a": "x"}, {"a": "한"}, {"a": 3}, ["a"], None])
+def test_what_was_noted_of_a_foreign_model_is_damaged(tmp_path: Path, probes: Any) -> None:
+    RerankRetriever(InMemoryVectorStore(HashEmbeddings())).save_local(tmp_path / "b")
+    edit(tmp_path / "b", lambda manifest: manifest["embeddings"].update(probes=probes))
+    with pytest.raises(FormatError, match="is damaged"):
+        RerankRetriever.load_local(tmp_path / "b", recall=InMemoryVectorStore(HashEmbeddings()))
+
+
+def test_a_fault_of_foreign_embeddings_is_not_blamed_on_the_bundle(tmp_path: Path) -> None:
+    class Faulty(HashEmbeddings):
+        def embed_documents(self, texts: Any) -> Any:
+            raise TypeError("no such service")
+
+    RerankRetriever(InMemoryVectorStore(HashEmbeddings())).save_local(tmp_path / "b")
+    with pytest.raises(TypeError, match="no such service"):
+        RerankRetriever.load_local(tmp_path / "b", recall=InMemoryVectorStore(Faulty()))
+
+
 def test_recall_only(tmp_path: Path) -> None:
     made = RerankRetriever.from_documents(DOCUMENTS, embeddings=HashEmbeddings())
     made.save_local(tmp_path / "b")
