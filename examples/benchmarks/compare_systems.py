@@ -1,6 +1,6 @@
 """What each stage brings on a data set's test queries, which nothing was chosen by: one table, and a report to look at.
 
-    python examples/benchmarks/compare_systems.py scifact --minutes 10 --html scifact.html
+    python examples/benchmarks/compare_systems.py scifact --minutes 10 --keep my-bundle --html scifact.html
     python examples/benchmarks/compare_systems.py korquad_ko --bundle my-bundle
 
 The systems are the untuned bi-encoder (base), the tuned one, that fused with BM25 (hybrid), that with the
@@ -124,6 +124,7 @@ def main(
     test_queries: Annotated[
         int, typer.Option(help="Judge by so many queries at most, drawn at random.")
     ] = 400,
+    keep: Annotated[Path | None, typer.Option(help="Folder for the bundle that is made; it must be new.")] = None,
     html: Annotated[Path | None, typer.Option(help="Where the report goes.")] = None,
     answers: Annotated[
         Path | None, typer.Option(help="Folder for the answers, from which an interrupted run goes on.")
@@ -138,7 +139,7 @@ def main(
                 rows(folder, "train"),
                 held_out=sample(rows(folder, "test"), test_queries),
                 embeddings=get_model_path(),
-                output_dir=Path(scratch) / "bundle",
+                output_dir=keep or Path(scratch) / "bundle",
                 minutes=minutes,
                 show_progress=True,
             )
