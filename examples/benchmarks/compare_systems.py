@@ -5,7 +5,7 @@
 
 The systems are the untuned bi-encoder (base), the tuned one, that fused with BM25 (hybrid), that with the
 cross-encoder, and the blend of scores. A bundle holds what `tune` chose to serve: what it does not hold is said, and
-has no row. The report of tuning, which is printed first, has figures of all that competed.
+has no row there. The table before it, of `tune`'s report on the same queries, has all that competed.
 """
 
 from contextlib import ExitStack
@@ -22,6 +22,7 @@ from quality import rows, sample
 from langchain_rerank_retriever import PooledEmbeddings, RerankRetriever, compare, evaluate, tune
 from langchain_rerank_retriever.evaluation import Attribution, Comparison, Evaluation, attribute, html_report
 from langchain_rerank_retriever.tables import as_markdown
+from langchain_rerank_retriever.training import TuningReport
 
 MEASURES = ("nDCG@10", "RR@10", "Success@1", "Success@10", "R@100")
 
@@ -85,6 +86,25 @@ def table(evaluations: list[Evaluation], comparison: Comparison, attributions: l
     return as_markdown(cells)
 
 
+def competed(report: TuningReport) -> str:
+    """All that `tune` judged on the same queries, what it does not serve among them, with intervals and tests."""
+    cells = [["system", "nDCG@10", "95% interval", "against base", "p (Holm)"]]
+    for system in report.comparison["systems"]:
+        one = system["measures"]["nDCG@10"]
+        low, high = one["mean_interval"]
+        against = "" if one["verdict"] == "baseline" else f"{one['difference']:+.3f}, {one['verdict']}"
+        cells.append(
+            [
+                system["name"],
+                f"{one['mean']:.3f}",
+                f"{low:.3f} to {high:.3f}",
+                against,
+                f"{one['p_holm']:.4f}",
+            ]
+        )
+    return as_markdown(cells)
+
+
 def run(
     served: RerankRetriever,
     folder: Path,
@@ -124,7 +144,9 @@ def main(
     test_queries: Annotated[
         int, typer.Option(help="Judge by so many queries at most, drawn at random.")
     ] = 400,
-    keep: Annotated[Path | None, typer.Option(help="Folder for the bundle that is made; it must be new.")] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Folder for the bundle that is made; it must be new.")
+    ] = None,
     html: Annotated[Path | None, typer.Option(help="Where the report goes.")] = None,
     answers: Annotated[
         Path | None, typer.Option(help="Folder for the answers, from which an interrupted run goes on.")
@@ -144,7 +166,7 @@ def main(
                 show_progress=True,
             )
             served = made.retriever
-            print(f"{made.report}\n")
+            print(f"{made.report}\n\nAll that competed, served or not:\n\n{competed(made.report)}\n")
         else:
             served = RerankRetriever.load_local(bundle, read_only=True)
         opened.callback(served.recall.close)

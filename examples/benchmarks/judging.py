@@ -26,6 +26,9 @@ from langchain_rerank_retriever.evaluation import Evaluation
 
 DEPTH = 100
 
+#: The largest difference that is still none.
+AGREED = 1e-6
+
 #: The measure by its name in trec_eval. RR@10 is not one of its own: it is that of the first ten documents.
 MEASURES = {
     "nDCG@10": "ndcg_cut_10",
@@ -122,6 +125,8 @@ def judge(folder: Path) -> None:
         values = judge_(run, judged)
         differences = largest(evaluation, values)
         print(f"  largest difference of a query from {told}: {max(differences.values()):.1e}")
+        if max(differences.values()) > AGREED:
+            raise SystemExit(f"{folder.name}: {told} says something else: {differences}")
     started = time.perf_counter()
     compare([evaluation, replace(evaluation, name="the same")])
     print(f"  compared with itself in {time.perf_counter() - started:.2f} s\n")

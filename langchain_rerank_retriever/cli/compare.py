@@ -9,7 +9,15 @@ from langchain_rerank_retriever.evaluation import Evaluation, html_report, load_
 from langchain_rerank_retriever.evaluation import compare as compared
 
 
-def run(files: list[Path], *, baseline: str | None, html: Path | None, markdown: bool, as_json: bool) -> None:
+def run(
+    files: list[Path],
+    *,
+    baseline: str | None,
+    pairwise: bool,
+    html: Path | None,
+    markdown: bool,
+    as_json: bool,
+) -> None:
     """Compare saved evaluations and print what that says."""
     if len(files) < 2:
         raise InvalidArgumentError(
@@ -18,7 +26,7 @@ def run(files: list[Path], *, baseline: str | None, html: Path | None, markdown:
     if markdown and as_json:
         raise InvalidArgumentError("Expected one of --markdown and --json, got both.")
     evaluations = _loaded(files)
-    comparison = compared(evaluations, baseline=baseline)
+    comparison = compared(evaluations, baseline=baseline, pairwise=pairwise)
     if as_json:
         print_json(comparison.to_dict())
     else:

@@ -1,14 +1,16 @@
 """`langchain-rerank evaluate`."""
 
+import hashlib
 import math
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from langchain_rerank_retriever.bundle_folder import MANIFEST
 from langchain_rerank_retriever.cli.opening import opened_bundle
 from langchain_rerank_retriever.cli.output import print_json, print_text
 from langchain_rerank_retriever.errors import InvalidArgumentError
@@ -32,6 +34,7 @@ from langchain_rerank_retriever.evaluation import (
 from langchain_rerank_retriever.evaluation import evaluate as ask_and_judge
 from langchain_rerank_retriever.evaluation.attribution.fates import Indexed
 from langchain_rerank_retriever.evaluation.measures import parse_measures
+from langchain_rerank_retriever.retriever import RerankRetriever
 from langchain_rerank_retriever.store import FaissStore
 from langchain_rerank_retriever.tables import as_markdown
 
@@ -101,11 +104,13 @@ class Wanted:
         measures: Names of measures.
         floors: Lowest mean that will do, by measure.
         baseline: What must not be significantly better.
+        against: Where it was read from.
     """
 
     measures: tuple[str, ...]
     floors: Mapping[str, float] = field(default_factory=dict)
     baseline: Evaluation | None = None
+    against: Path | None = None
 
     @classmethod
     def of(cls, measures: str | None, fail_below: list[str], against: Path | None) -> "Wanted":
@@ -117,7 +122,7 @@ class Wanted:
             named = tuple(_BETWEEN.split(measures.strip(", ")))
         # Unknown ones are found before a model is loaded.
         measured = tuple(parse_measures((*named, *floors)))
-        return cls(measures=measured, floors=floors, baseline=baseline)
+        return cls(measures=measured, floors=floors, baseline=baseline, against=against)
 
     def gate(self, evaluation: Evaluation) -> Gate | None:
         """Check what must hold; None where nothing must."""
@@ -139,25 +144,34 @@ class Output:
 
 def run(system: Path, data: Data, asking: Asking, wanted: Wanted, output: Output, name: str | None) -> bool:
     """Evaluate, keep and print; tell whether the gate let it pass."""
-    _check(output)
+    _check(output, wanted.against)
     with ExitStack() as opened:
         if system.is_file():
             evaluation, indexed = _judged(system, data, asking, wanted, name), None
         else:
             evaluation, indexed = _asked(system, data, asking, wanted, name, opened)
         # Kept before anything else can fail: it may have taken long.
-        _keep(evaluation, output)
+        if output.save is not None:
+            save_evaluation(evaluation, output.save)
         attribution = attribute(evaluation, k=asking.k or LOST_BELOW, indexed=indexed)
         gate = wanted.gate(evaluation)
     _print(evaluation, attribution, gate, output)
     if output.html is not None:
         html_report(evaluation, output.html, attributions=[attribution])
+    # Last, since the format has no place for some ids.
+    if output.trec_run is not None:
+        write_run(output.trec_run, evaluation.ranking, name=evaluation.name)
     return gate is None or gate.passed
 
 
-def _check(output: Output) -> None:
+def _check(output: Output, against: Path | None) -> None:
     if output.markdown and output.as_json:
         raise InvalidArgumentError("Expected one of --markdown and --json, got both.")
+    if against is not None and output.save is not None and output.save.resolve() == against.resolve():
+        raise InvalidArgumentError(
+            f"--save and --against are both {against}: a worse system would replace what it is held against, and pass "
+            "the next time. Save to another file, and move it there once the gate has passed."
+        )
 
 
 def _judged(path: Path, data: Data, asking: Asking, wanted: Wanted, name: str | None) -> Evaluation:
@@ -189,16 +203,17 @@ def _asked(
         measures=wanted.measures,
         name=asking.name_of(bundle) if name is None else name,
         run_file=asking.run_file,
+        state="" if asking.run_file is None else _state(bundle, retriever),
         show_progress=sys.stderr.isatty(),
     )
     return evaluation, retriever.recall.get_by_ids if isinstance(retriever.recall, FaissStore) else None
 
 
-def _keep(evaluation: Evaluation, output: Output) -> None:
-    if output.save is not None:
-        save_evaluation(evaluation, output.save)
-    if output.trec_run is not None:
-        write_run(output.trec_run, evaluation.ranking, name=evaluation.name)
+def _state(bundle: Path, retriever: RerankRetriever) -> str:
+    """Tell a bundle from what it was before another tuning or indexing; texts replaced one for one are not seen."""
+    manifest = hashlib.sha256((bundle / MANIFEST).read_bytes()).hexdigest()[:16]
+    held = f", {len(retriever.recall)} documents" if isinstance(retriever.recall, FaissStore) else ""
+    return f"bundle {manifest}{held}"
 
 
 def _floor(option: str) -> tuple[str, float]:
@@ -222,18 +237,37 @@ def _print(evaluation: Evaluation, attribution: Attribution, gate: Gate | None, 
         return
     parts = [str(evaluation), str(attribution)]
     if output.markdown:
-        parts = [_table(evaluation), as_markdown(attribution.table()), attribution.advice]
-    print_text("\n\n".join([*parts, *([] if gate is None else [str(gate)])]))
+        parts = list(_markdown(evaluation, attribution))
+    if gate is not None:
+        lines = str(gate).splitlines()
+        # Markdown would run them together.
+        parts.append("\n".join(f"- {line}" for line in lines) if output.markdown else "\n".join(lines))
+    print_text("\n\n".join(parts))
+
+
+def _markdown(evaluation: Evaluation, attribution: Attribution) -> Iterator[str]:
+    """Give paragraphs and tables, with all that the plain text says."""
+    yield f"{evaluation.name}: {evaluation.counts}"
+    yield _table(evaluation)
+    yield from evaluation.notes
+    yield as_markdown(attribution.table())
+    yield from attribution.words
 
 
 def _table(evaluation: Evaluation) -> str:
-    header = [f"{evaluation.name}, {evaluation.queries} queries", "mean", "95% interval"]
+    header = ["", "mean", "95% interval", "not judged"]
+    unjudged = {measure: f"{share:.0%}" for measure, share in evaluation.unjudged_documents.items()}
     rows = [
-        [measure, f"{mean:.4f}", "{:.4f} to {:.4f}".format(*evaluation.intervals[measure])]
+        [
+            measure,
+            f"{mean:.4f}",
+            "{:.4f} to {:.4f}".format(*evaluation.intervals[measure]),
+            unjudged.get(measure, ""),
+        ]
         for measure, mean in evaluation.means.items()
     ]
     rows += [
-        [f"milliseconds a query, {name}", f"{value:.1f}", ""]
+        [f"milliseconds a query, {name}", f"{value:.1f}", "", ""]
         for name, value in evaluation.latency_ms.get("total", {}).items()
     ]
     return as_markdown([header, *rows])

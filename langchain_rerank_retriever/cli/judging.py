@@ -44,7 +44,8 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one parameter an option
     run_file: Annotated[
         Path | None,
         typer.Option(
-            help="Keep answers here; an interrupted run goes on from them.", rich_help_panel="Asking a bundle"
+            help="Keep answers here; an interrupted run goes on from them, if it is the same bundle.",
+            rich_help_panel="Asking a bundle",
         ),
     ] = None,
     measures: Annotated[
@@ -102,6 +103,9 @@ def compare(
     baseline: Annotated[
         str | None, typer.Option(help="Name of the one to compare with; without it, the first.")
     ] = None,
+    pairwise: Annotated[
+        bool, typer.Option("--pairwise", help="Compare the others with each other, too.")
+    ] = False,
     html: Annotated[Path | None, typer.Option(help="Write a report with plots.")] = None,
     markdown: Markdown = False,
     json_: Json = False,
@@ -112,4 +116,6 @@ def compare(
     """
     from langchain_rerank_retriever.cli import compare as command
 
-    command.run(evaluations, baseline=baseline, html=html, markdown=markdown, as_json=json_)
+    command.run(
+        evaluations, baseline=baseline, pairwise=pairwise, html=html, markdown=markdown, as_json=json_
+    )

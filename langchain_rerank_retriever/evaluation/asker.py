@@ -48,7 +48,7 @@ class Asker:
         bound, arguments = _unbound(retriever)
         # Asked of the class, since wrappers hand attributes through and would lose their own settings.
         self._explain: Callable[[str], Any] | None = None
-        if callable(getattr(type(bound), "explain", None)):
+        if callable(getattr(type(bound), "explain", None)) and _takes_a_query(bound.explain, arguments):
             self._explain = partial(bound.explain, **arguments)
             self._aexplain = partial(asyncio.to_thread, self._explain)
             if inspect.iscoroutinefunction(getattr(type(bound), "aexplain", None)):
@@ -91,12 +91,12 @@ class Asker:
         Args:
             query_id: Of the query.
             said: What `call` returned.
-            taken: Wall seconds, told as `total` where the retriever does not know better.
+            taken: Wall seconds, told as `total`: by one clock for all retrievers, whatever they measure themselves.
             stages: Whether the seconds that the retriever measured itself are of any use.
         """
         if isinstance(said, Explanation):
             trace = QueryTrace.of(said, partial(self._id_of, query_id=query_id))
-            return Answer(trace.ranking, {"total": taken, **(trace.seconds if stages else {})}, trace)
+            return Answer(trace.ranking, {**(trace.seconds if stages else {}), "total": taken}, trace)
         listed = isinstance(said, Sequence) and not isinstance(said, str)
         if not listed or not all(isinstance(document, Document) for document in said):
             raise InvalidArgumentError(
@@ -136,6 +136,15 @@ class Asker:
         raise DataError(
             f"key must return a non-empty string, got {identifier!r} for a document of query {query_id!r}."
         )
+
+
+def _takes_a_query(explain: Callable[..., Any], arguments: Mapping[str, Any]) -> bool:
+    """Tell whether a method of that name may be ours: another library's may explain something else than a query."""
+    try:
+        inspect.signature(explain).bind("", **arguments)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _unbound(retriever: Any) -> tuple[Any, dict[str, Any]]:

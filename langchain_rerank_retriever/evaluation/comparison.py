@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from langchain_rerank_retriever.errors import InvalidArgumentError
+from langchain_rerank_retriever.evaluation.measures import cutoff, parse_measure
 from langchain_rerank_retriever.tables import as_html, as_markdown, as_paragraphs, as_text
 
 BASELINE = "baseline"
@@ -75,6 +76,7 @@ class Comparison:
         seed: Of both.
         asked: `Evaluation.asked` by system: what is timed together should be asked alike.
         unjudged: `Evaluation.unjudged_documents` by system.
+        returned: `Evaluation.most_returned` by system.
     """
 
     baseline: str
@@ -85,6 +87,7 @@ class Comparison:
     seed: int
     asked: Mapping[str, str]
     unjudged: Mapping[str, Mapping[str, float]]
+    returned: Mapping[str, int]
 
     def row(self, system: str, measure: str, *, against: str | None = None) -> ComparedSystem:
         """One row of the table.
@@ -116,6 +119,7 @@ class Comparison:
                 "latency_ms": _plain(latency),
                 "asked": self.asked.get(name, ""),
                 "unjudged_documents": dict(self.unjudged.get(name, {})),
+                "most_returned": self.returned.get(name, 0),
             }
             for name, latency in self.latency_ms.items()
         }
@@ -199,7 +203,7 @@ class Comparison:
         yield (
             f"Differences are to {self.baseline} where no other is named. p: two-sided paired randomisation test; "
             f"p (Holm): corrected for the number of differences in a measure. Intervals: bootstrap over queries, of "
-            f"differences paired. {self.resamples} resamples, seed {self.seed}."
+            f"differences paired, each by itself. {self.resamples} resamples, seed {self.seed}."
         )
         for measure in self._measures():
             shares = {name: found[measure] for name, found in self.unjudged.items() if measure in found}
@@ -209,6 +213,18 @@ class Comparison:
                     f"Careful: of the documents that {measure} looks at, nobody judged {listed}. They count as not "
                     f"relevant, so that the systems with more of them may be better than they look."
                 )
+            yield from self._shallow(measure)
+
+    def _shallow(self, measure: str) -> Iterator[str]:
+        """Say where a measure looks deeper than some of the systems rank, and others rank more."""
+        depth = cutoff(parse_measure(measure))
+        reached = {name: min(most, depth or most) for name, most in self.returned.items() if most}
+        if depth is not None and reached and min(reached.values()) < max(reached.values()):
+            listed = ", ".join(f"{most} of {name}" for name, most in reached.items())
+            yield (
+                f"Careful: {measure} looks at {depth} documents, and there are at most {listed}. Those that rank fewer "
+                f"can only lose by it; give them a larger fetch_k, or compare by a measure that looks less deep."
+            )
 
 
 #: One place of ten: systems that differ by more in what was never judged are not judged alike.

@@ -32,6 +32,7 @@ def evaluate(
     run: Run = "sequential",
     concurrency: int = 8,
     run_file: str | os.PathLike[str] | None = None,
+    state: str = "",
     show_progress: bool = False,
 ) -> Evaluation:
     """Measure how well and how fast a retriever finds the documents that are known to be relevant.
@@ -39,7 +40,8 @@ def evaluate(
     A retriever with `explain()` is judged by the order of all its candidates, so that its `k` does not hide
     what measures with a deeper cutoff ask; candidates below its score threshold, those that a re-ranker dropped
     and those that a better one of the same parent stands for are left out, as no `k` would return them. Any other
-    is judged by what `invoke` (`ainvoke`, `batch`) returns.
+    is judged by what `invoke` (`ainvoke`, `batch`) returns. Where the order itself depends on `k`, as with `early_stop`
+    and `lambda_mult`, bind the `k` that is meant: `evaluate(retriever.bind(k=10), ...)`.
 
     What the times of the result mean depends on `run`:
 
@@ -63,15 +65,16 @@ def evaluate(
         run: How the queries are asked; see above. The values do not depend on it.
         concurrency: How many are under way at once, or in a batch; not for `"sequential"`.
         run_file: Keeps every answer in this file as soon as it is there. Where the file exists, only what it lacks is
-            asked. It knows the retriever by its name alone: delete it when the retriever, its documents or `key` have
-            changed. Measures and judgements may change.
+            asked. It knows the retriever by its name and `state` alone: delete it when the retriever, its documents or
+            `key` have changed. Measures and judgements may change.
+        state: What tells this state of the retriever from others, such as a version: a run file of another is refused.
         show_progress: Whether to draw a progress bar on stderr.
 
     Raises:
         DataError: If queries or judgements cannot be used, a judged query is not in `queries`, or a returned
             document has no id.
         InvalidArgumentError: If a measure is unknown, `retriever` cannot be asked or does not return Documents, or
-            `run_file` belongs to another retriever, other queries or another `run`.
+            `run_file` belongs to another retriever, another state of it, other queries or another `run`.
         RetrieverError: If the retriever raises; names the query.
         StorageError: If `run_file` cannot be read or written.
 
@@ -95,7 +98,7 @@ def evaluate(
     if run_file is None:
         answers = _collected(ask, wanted, {}, None, show=show_progress)
     else:
-        with opened_run_file(run_file, retriever=called, asked=asked, queries=texts) as kept:
+        with opened_run_file(run_file, retriever=called, state=state, asked=asked, queries=texts) as kept:
             answers = _collected(ask, wanted, kept.answers, kept.append, show=show_progress)
     evaluation = _judged(judge, texts, answers, called)
     if not all(answer.trace for answer in answers.values()):

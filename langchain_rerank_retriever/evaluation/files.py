@@ -80,9 +80,11 @@ def judge_run(
         StorageError: If the file cannot be read.
 
     Warns:
-        UserWarning: If some of the judged queries have no line.
+        UserWarning: If some of the judged queries have no line, or documents of one query have equal scores: here they
+            stand in the order of the rank column, in trec_eval in that of their ids.
     """
-    rankings, judged = trec.read_run(path), checked_qrels(qrels)
+    scores, judged = trec.read_scores(path), checked_qrels(qrels)
+    rankings = trec.ranked(scores)
     missing = judged.keys() - rankings.keys()
     if len(missing) == len(judged):
         raise DataError(
@@ -92,6 +94,14 @@ def judge_run(
     if missing:
         warnings.warn(
             f"{path} has nothing for {len(missing)} of {len(judged)} judged queries: {some(missing)}. Each counts 0.",
+            UserWarning,
+            stacklevel=2,
+        )
+    tied = [key for key in judged if key in scores and trec.has_ties(scores[key])]
+    if tied:
+        warnings.warn(
+            f"{path} has documents of equal scores for {len(tied)} of {len(judged)} judged queries: {some(tied)}. "
+            f"They stand in the order of the rank column; trec_eval orders them by id, and may have other figures.",
             UserWarning,
             stacklevel=2,
         )

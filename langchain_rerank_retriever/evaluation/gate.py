@@ -10,7 +10,7 @@ import numpy as np
 from langchain_rerank_retriever.errors import InvalidArgumentError
 from langchain_rerank_retriever.evaluation.compare import SIGNIFICANT, compare
 from langchain_rerank_retriever.evaluation.comparison import ComparedSystem
-from langchain_rerank_retriever.evaluation.measures import parse_measure
+from langchain_rerank_retriever.evaluation.measures import cutoff, parse_measure
 from langchain_rerank_retriever.evaluation.paired import holm
 from langchain_rerank_retriever.evaluation.result import Evaluation
 from langchain_rerank_retriever.tables import as_html
@@ -125,7 +125,8 @@ def _not_worse(evaluation: Evaluation, baseline: Evaluation) -> list[Check]:
     )
     rows = [row for row in comparison.rows if row.verdict != "baseline"]
     corrected = holm(np.array([row.p_value for row in rows]))
-    return [_compared(row, float(p)) for row, p in zip(rows, corrected)]
+    ranked = (evaluation.most_returned, baseline.most_returned)
+    return [_compared(row, float(p), _fewer(row.measure, *ranked)) for row, p in zip(rows, corrected)]
 
 
 def _only(evaluation: Evaluation, measures: list[str], name: str) -> Evaluation:
@@ -137,7 +138,15 @@ def _only(evaluation: Evaluation, measures: list[str], name: str) -> Evaluation:
     )
 
 
-def _compared(row: ComparedSystem, p: float) -> Check:
+def _fewer(measure: str, ours: int, theirs: int) -> str:
+    """Say where a measure looks deeper than the system ranks, and the baseline ranks more: it can only lose there."""
+    depth = cutoff(parse_measure(measure))
+    if depth is None or ours >= min(depth, theirs):
+        return ""
+    return f"; it ranks at most {ours} documents of {depth}, the baseline {min(depth, theirs)}"
+
+
+def _compared(row: ComparedSystem, p: float, fewer: str) -> Check:
     low, high = row.interval
     worse = row.difference < 0 and p < SIGNIFICANT
     says = "is significantly below" if worse else "is not significantly below"
@@ -146,5 +155,5 @@ def _compared(row: ComparedSystem, p: float) -> Check:
     return Check(
         not worse,
         f"{row.measure} {row.mean:.4f} {says} the baseline's {row.mean - row.difference:.4f}: difference "
-        f"{row.difference:+.4f}, 95% interval {low:+.4f} to {high:+.4f}, p {p:.4f}",
+        f"{row.difference:+.4f}, 95% interval {low:+.4f} to {high:+.4f}, p {p:.4f}{fewer}",
     )

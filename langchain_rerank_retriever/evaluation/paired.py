@@ -16,6 +16,10 @@ Floats = NDArray[np.float64]
 #: Of a test or a bootstrap, unless a caller says otherwise. A p of 0.05 then has a standard error of 0.002.
 RESAMPLES = 10_000
 
+#: If none of n queries shows something, at most 3/n of all queries do, with 95 % confidence ("rule of
+#: three"). An interval from few queries that happen to agree would otherwise be far too sure of itself.
+RULE_OF_THREE = 3.0
+
 #: Resampled matrices are made in pieces of about this many numbers, to keep thousands of queries in little
 #: memory.
 _PIECE = 2_000_000

@@ -1,6 +1,6 @@
 """What an evaluation says."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self, TypeVar
@@ -9,9 +9,9 @@ import numpy as np
 
 from langchain_rerank_retriever.errors import DataError, InvalidArgumentError
 from langchain_rerank_retriever.evaluation.measures import cutoff, parse_measure
-from langchain_rerank_retriever.evaluation.paired import RESAMPLES, Floats, bootstrap_intervals
+from langchain_rerank_retriever.evaluation.paired import RESAMPLES, RULE_OF_THREE, Floats, bootstrap_intervals
 from langchain_rerank_retriever.evaluation.trace import QueryTrace, Truncation, truncation_of
-from langchain_rerank_retriever.tables import as_html
+from langchain_rerank_retriever.tables import as_html, as_paragraphs
 
 #: Of the saved form. Version 1 had no number and none of the fields that have a default here but the first two.
 VERSION = 2
@@ -99,6 +99,19 @@ class Evaluation:
         """
         return truncation_of(self.traces)
 
+    @cached_property
+    def most_returned(self) -> int:
+        """How many documents the longest ranking has; measures that look deeper cannot reach 1 by them alone.
+
+        Of a retriever with `explain()` these are its candidates, so about its `fetch_k`.
+        """
+        return max(map(len, self.ranking.values()), default=0)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to be careful with when the figures are read, a sentence or two each; usually nothing."""
+        return tuple(self._notes())
+
     def values(self, measure: str) -> Floats:
         """Values of a measure by its canonical name, shape `(queries,)`, in the order of the sorted query ids."""
         values = self.per_query[measure]
@@ -128,6 +141,8 @@ class Evaluation:
             "means": dict(self.means),
             "intervals": {measure: list(interval) for measure, interval in self.intervals.items()},
             "unjudged_documents": dict(self.unjudged_documents),
+            "most_returned": self.most_returned,
+            "notes": list(self.notes),
             "truncated": None if self.truncated is None else self.truncated._asdict(),
             "asked": self.asked,
             "latency_ms": _plain(self.latency_ms),
@@ -176,7 +191,7 @@ class Evaluation:
         return f"<Evaluation {self.name!r}: {means} over {self.queries} queries>"
 
     def __str__(self) -> str:
-        lines = [f"{self.name}: {self._counts()}"]
+        lines = [f"{self.name}: {self.counts}"]
         width = max(map(len, [*self.means, *self.latency_ms]), default=0)
         lines += [f"  {measure:<{width}}  {'  '.join(cells)}" for measure, *cells in self._measures()]
         if self.latency_ms:
@@ -184,21 +199,44 @@ class Evaluation:
         for stage, values in self.latency_ms.items():
             percentiles = "  ".join(f"{name} {value:.1f}" for name, value in values.items())
             lines.append(f"  {stage:<{width}}  {percentiles}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
 
     def _repr_html_(self) -> str:
         """Show as a table in a notebook."""
-        return as_html(
-            [["measure", "mean", "95% interval"], *self._measures()], f"{self.name}: {self._counts()}"
-        )
+        header = ["measure", "mean", "95% interval", "not judged"]
+        cells = as_html([header, *self._measures()], f"{self.name}: {self.counts}")
+        return "\n".join([cells, *([as_paragraphs(list(self.notes))] if self.notes else [])])
 
     def _measures(self) -> list[list[str]]:
+        unjudged = {measure: f"{share:.0%} not judged" for measure, share in self.unjudged_documents.items()}
         return [
-            [measure, f"{mean:.4f}", "{:.4f} to {:.4f}".format(*self.intervals[measure])]
+            [
+                measure,
+                f"{mean:.4f}",
+                "{:.4f} to {:.4f}".format(*self.intervals[measure]),
+                *([unjudged[measure]] if measure in unjudged else []),
+            ]
             for measure, mean in self.means.items()
         ]
 
-    def _counts(self) -> str:
+    def _notes(self) -> Iterator[str]:
+        depths = {measure: cutoff(parse_measure(measure)) or 0 for measure in self.means}
+        deeper = [measure for measure, depth in depths.items() if 0 < self.most_returned < depth]
+        if deeper:
+            yield (
+                f"No ranking has more than {self.most_returned} documents, and these measures look deeper: "
+                f"{', '.join(deeper)}."
+            )
+        alike = [one for one in self.means if np.ptp(self.values(one)) == 0.0] if self.queries else []
+        if alike:
+            yield (
+                f"All {self.queries} queries have one value of {', '.join(alike)}, so that the interval has no width. "
+                f"Still, up to {min(1.0, RULE_OF_THREE / self.queries):.0%} of all such queries may have another."
+            )
+
+    @property
+    def counts(self) -> str:
+        """How many queries the means are over, and what is to be known of them, in words."""
         counted = [f"{self.queries} queries{_in_brackets(_left_out(self.unjudged_queries))}"]
         if self.queries_without_answer:
             counted.append(f"{self.queries_without_answer} got no document")

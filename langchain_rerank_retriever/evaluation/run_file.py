@@ -31,7 +31,7 @@ _SECONDS_BETWEEN_SYNCS = 1.0
 
 @contextmanager
 def opened_run_file(
-    path: str | os.PathLike[str], *, retriever: str, asked: str, queries: Mapping[str, str]
+    path: str | os.PathLike[str], *, retriever: str, asked: str, queries: Mapping[str, str], state: str = ""
 ) -> Iterator["RunFile"]:
     """Open or begin a run file for the length of an evaluation.
 
@@ -40,14 +40,16 @@ def opened_run_file(
         retriever: The name of what is asked.
         asked: How it is asked, on which its times depend.
         queries: All queries, `{query id: text}`, judged or not: later judgements of more of them can use the same file.
+        state: Of what is asked; empty where nothing tells it from others.
 
     Raises:
-        InvalidArgumentError: If the file holds answers of another retriever, asked in another way or other queries.
+        InvalidArgumentError: If the file holds answers of another retriever or another state of it, asked in another
+            way or other queries.
         FormatError: If it is no run file, or damaged before its last line; it stays as it is.
         StorageError: If it cannot be read or written, or another process writes to it.
     """
     place = Path(path)
-    header = {**_FORMAT, "retriever": retriever, "asked": asked, "queries": _hash(queries)}
+    header = {**_FORMAT, "retriever": retriever, "asked": asked, "queries": _hash(queries), **_state(state)}
     with _storage(place):
         place.parent.mkdir(parents=True, exist_ok=True)
         file = place.open("a+b", buffering=0)
@@ -113,7 +115,8 @@ def _begun(path: Path, file: BinaryIO, header: Mapping[str, Any]) -> dict[str, A
 def _check_header(path: Path, line: bytes, expected: Mapping[str, Any]) -> None:
     try:
         found = json.loads(line)
-        ours = {name: found[name] for name in expected}
+        ours = {name: found[name] for name in expected if name != "state"}
+        ours["state"] = found.get("state", "")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise FormatError(
             f"{path} is not a run file. Choose another run_file; this one was not changed."
@@ -123,11 +126,13 @@ def _check_header(path: Path, line: bytes, expected: Mapping[str, Any]) -> None:
             f"{path} is of the form {ours['format']!r}, version {ours['version']!r}; this package reads "
             f"{expected['format']!r}, version {expected['version']!r}. Choose another run_file."
         )
-    differing = [name for name in ("retriever", "queries", "asked") if ours[name] != expected[name]]
+    expected = {"state": "", **expected}
+    differing = [name for name in ("retriever", "queries", "asked", "state") if ours[name] != expected[name]]
     if differing:
         told = {
             "queries": "to other queries",
             "retriever": f"of {ours['retriever']!r}, and {expected['retriever']!r} is asked now",
+            "state": f"of {ours['retriever']!r} as it was ({ours['state']}), and it has changed ({expected['state']})",
             "asked": f"to queries asked {ours['asked']}, and {expected['asked']} their times mean something else",
         }
         raise InvalidArgumentError(
@@ -163,6 +168,11 @@ def _write_line(file: BinaryIO, data: Mapping[str, Any]) -> None:
 
 def _as_line(data: Mapping[str, Any]) -> bytes:
     return json.dumps(data).encode("ascii") + b"\n"
+
+
+def _state(state: str) -> dict[str, str]:
+    # Left out where it is empty, as in files of before there was one.
+    return {"state": state} if state else {}
 
 
 def _hash(queries: Mapping[str, str]) -> str:

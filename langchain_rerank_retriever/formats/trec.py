@@ -9,6 +9,7 @@ Fields are separated by blanks, so the formats have no place for an id with a bl
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from langchain_rerank_retriever.errors import DataError
 from langchain_rerank_retriever.files import written_whole
@@ -26,6 +27,13 @@ _RUN = "query id, Q0, document id, rank, score and run name"
 _QRELS = "query id, 0, document id and relevance"
 
 
+class Placed(NamedTuple):
+    """Where a run has a document; the smaller, the further up."""
+
+    negative_score: float
+    rank: int
+
+
 def read_run(path: str | Path) -> dict[str, tuple[str, ...]]:
     """Read a run file.
 
@@ -37,7 +45,22 @@ def read_run(path: str | Path) -> dict[str, tuple[str, ...]]:
         DataError: If a line has another form, or a document comes twice for a query; names file and line.
         StorageError: If the file cannot be read.
     """
-    found: dict[str, dict[str, tuple[float, int]]] = {}
+    return ranked(read_scores(path))
+
+
+def ranked(scores: Mapping[str, Mapping[str, Placed]]) -> dict[str, tuple[str, ...]]:
+    """Order what `read_scores` gave as `read_run` does."""
+    return {query_id: tuple(sorted(placed, key=placed.__getitem__)) for query_id, placed in scores.items()}
+
+
+def has_ties(placed: Mapping[str, Placed]) -> bool:
+    """Tell whether documents of one query have equal scores."""
+    return len({one.negative_score for one in placed.values()}) < len(placed)
+
+
+def read_scores(path: str | Path) -> dict[str, dict[str, Placed]]:
+    """Read a run file as it is, `{query id: {document id: where it stands}}`; raises as `read_run` does."""
+    found: dict[str, dict[str, Placed]] = {}
     with readable(Path(path), "run file"):
         for place, fields in _fields(Path(path), 6, _RUN):
             query_id, _, document_id, rank, score, _ = fields
@@ -46,10 +69,10 @@ def read_run(path: str | Path) -> dict[str, tuple[str, ...]]:
                 raise DataError(
                     f"{place}: document {document_id!r} is there twice for query {query_id!r}. Keep one of the two."
                 )
-            placed[document_id] = (-number(place, "score", score), whole(place, "rank", rank))
+            placed[document_id] = Placed(-number(place, "score", score), whole(place, "rank", rank))
     if not found:
         raise DataError(f"{path} is empty; expected lines with {_RUN}.")
-    return {query_id: tuple(sorted(placed, key=placed.__getitem__)) for query_id, placed in found.items()}
+    return found
 
 
 def write_run(path: str | Path, rankings: Mapping[str, Sequence[str]], *, name: str = "run") -> None:

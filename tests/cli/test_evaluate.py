@@ -1,13 +1,16 @@
 """`evaluate` and `compare`: figures that the library gives as well, files, and exit codes that a build can go by."""
 
+import contextlib
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import ir_measures
 import pytest
+from langchain_core.documents import Document
 
 from langchain_rerank_retriever import RerankRetriever, compare, evaluate
 from langchain_rerank_retriever.errors import MissingExtraError
@@ -94,10 +97,69 @@ def test_the_same_as_json(run: Run, bundle: Path, data: Path) -> None:
 def test_as_markdown(run: Run, bundle: Path, data: Path) -> None:
     finished = run("evaluate", bundle, "--beir", data, "--measures", "RR@10", "--markdown")
     lines = finished.out.splitlines()
-    assert lines[:2] == ["| bundle, 40 queries | mean | 95% interval |", "| --- | --- | --- |"]
-    assert lines[2] == "| RR@10 | 1.0000 | 1.0000 to 1.0000 |"
-    assert lines[3].startswith("| milliseconds a query, p50 | ")
+    assert lines[0] == "bundle: 40 queries"
+    assert lines[2:4] == ["|  | mean | 95% interval | not judged |", "| --- | --- | --- | --- |"]
+    assert lines[4].startswith("| RR@10 | 1.0000 | 1.0000 to 1.0000 | 9")
+    assert lines[5].startswith("| milliseconds a query, p50 | ")
     assert "| not in the store | 1 |" in finished.out
+    # All that the plain text says besides.
+    plain = run("evaluate", bundle, "--beir", data, "--measures", "RR@10").out.splitlines()
+    assert next(line for line in plain if "lost to recall" in line) in lines
+    assert plain[-1] in lines
+    assert any(line.startswith("All 40 queries have one value of RR@10") for line in lines)
+
+
+def test_a_gate_in_markdown_is_a_list(run: Run, bundle: Path, data: Path) -> None:
+    floors = ("--fail-below", "RR@10=0.5", "--fail-below", "P@1=0.5")
+    finished = run("evaluate", bundle, "--beir", data, "--markdown", *floors)
+    assert [line[:9] for line in finished.out.split("\n\n")[-1].splitlines()] == ["- passed:"] * 2
+
+
+def test_a_baseline_is_not_replaced(run: Run, bundle: Path, data: Path, tmp_path: Path) -> None:
+    saved = tmp_path / "baseline.json"
+    run("evaluate", bundle, "--beir", data, "--save", saved)
+    before = saved.read_bytes()
+    other = tmp_path / "somewhere" / ".." / "baseline.json"
+    (tmp_path / "somewhere").mkdir()
+    finished = run("evaluate", bundle, "--beir", data, "--fetch-k", 3, "--against", saved, "--save", other)
+    assert (finished.code, finished.out) == (2, "")
+    assert "Save to another file" in finished.err
+    assert saved.read_bytes() == before
+
+
+def test_a_run_file_is_of_the_bundle_as_it_was(run: Run, bundle: Path, data: Path, tmp_path: Path) -> None:
+    copy, answers = tmp_path / "bundle", tmp_path / "answers.jsonl"
+    shutil.copytree(bundle, copy)
+    options = ("--beir", data, "--run-file", answers)
+    assert run("evaluate", copy, *options).code == 0
+    assert run("evaluate", copy, *options).code == 0
+    live = RerankRetriever.load_local(copy)
+    with contextlib.closing(live.recall):
+        live.add_documents([Document(id="new", page_content="a document that was not there")])
+    kept = answers.read_bytes()
+    finished = run("evaluate", copy, *options)
+    assert finished.code == 2
+    assert "as it was (bundle " in finished.err
+    assert "and it has changed" in finished.err
+    assert answers.read_bytes() == kept
+
+
+def test_ids_that_trec_has_no_place_for_cost_nothing_else(
+    run: Run, tmp_path: Path, bundle: Path, data: Path
+) -> None:
+    copy = tmp_path / "bundle"
+    shutil.copytree(bundle, copy)
+    live = RerankRetriever.load_local(copy)
+    with contextlib.closing(live.recall):
+        live.add_documents(
+            [Document(id="User Guide.md#3", page_content="animals, all of them, cats and dogs")]
+        )
+    finished = run(
+        "evaluate", copy, "--beir", data, "--trec-run", tmp_path / "run.txt", "--fail-below", "RR@10=2"
+    )
+    assert finished.code == 2
+    assert "has a blank in it" in finished.err or "blank" in finished.err
+    assert "FAILED: RR@10" in finished.out
 
 
 def test_how_a_bundle_is_asked(run: Run, bundle: Path, data: Path, tmp_path: Path) -> None:
@@ -201,6 +263,11 @@ def test_the_gate_stops_a_worse_system(run: Run, bundle: Path, data: Path, tmp_p
     assert len(failed) == 4
     assert failed[0].startswith("FAILED: nDCG@10 0.")
     assert "is significantly below the baseline's 0." in failed[0]
+    # Of its four candidates (k, above fetch_k) R@100 says less than of the baseline's: that is told, and only where it is so.
+    assert all("; it ranks at most 4 documents of 10" in line for line in failed if "@100" not in line)
+    assert next(line for line in failed if "; it ranks at most 4 documents of 100" in line).startswith(
+        "FAILED: R@100"
+    )
     verdicts = {row.verdict for row in compare([load_evaluation(saved), load_evaluation(worse)]).rows}
     assert verdicts == {"baseline", "worse"}
     printed = json.loads(run("evaluate", bundle, "--beir", data, *options, "--against", saved, "--json").out)

@@ -93,6 +93,22 @@ def test_an_id_that_comes_several_times_counts_at_its_best_place() -> None:
     assert (lost.fate, lost.place, lost.recall_rank) == ("ranked_out", 2, 3)
 
 
+def test_a_collapsed_candidate_takes_no_place_from_what_the_threshold_keeps_back() -> None:
+    # With k=3, "wanted" would be the second that is returned, were it not for the threshold: two others stand for none.
+    kept = [
+        candidate("first"),
+        candidate("same", outcome="collapsed"),
+        candidate("also", outcome="collapsed"),
+    ]
+    below = [candidate("near", outcome="below_threshold"), candidate("wanted", outcome="below_threshold")]
+    run = evaluated({"q": trace([*kept, *below])}, {"q": {"wanted": 1}})
+    assert [attribute(run, k=k).lost[0].fate for k in (2, 3, 4)] == [
+        "ranked_out",
+        "below_threshold",
+        "below_threshold",
+    ]
+
+
 def test_costs_by_hand() -> None:
     # Of three relevant documents one is found at place 2, one is ranked out at 3, one was not recalled.
     answer = trace([candidate("x"), candidate("found"), candidate("third")])

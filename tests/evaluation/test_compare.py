@@ -18,6 +18,27 @@ def system(name: str, values: np.ndarray, measure: str = "nDCG@10") -> Evaluatio
     return Evaluation(name, {measure: float(np.mean(values))}, {measure: per_query}, ranking)
 
 
+def test_a_measure_that_looks_deeper_than_one_system_ranks_is_told() -> None:
+    qrels = {f"q{number}": {"a": 1} for number in range(4)}
+    few = judge({key: ["x", "y"] for key in qrels}, qrels, ["R@2", "R@100"], name="few")
+    many = judge({key: [*"xyzuvw", "a"] for key in qrels}, qrels, ["R@2", "R@100"], name="many")
+    comparison = compare([many, few])
+    careful = [note for note in comparison.notes() if note.startswith("Careful: R")]
+    assert careful == [
+        "Careful: R@100 looks at 100 documents, and there are at most 7 of many, 2 of few. Those that rank fewer can "
+        "only lose by it; give them a larger fetch_k, or compare by a measure that looks less deep."
+    ]
+    assert {one["name"]: one["most_returned"] for one in comparison.to_dict()["systems"]} == {
+        "many": 7,
+        "few": 2,
+    }
+    assert not [
+        note
+        for note in compare([many, judge(many.ranking, qrels, ["R@2", "R@100"])]).notes()
+        if "R@100 looks" in note
+    ]
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(11)

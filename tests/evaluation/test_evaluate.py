@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_classic.retrievers import ContextualCompressionRetriever
 from langchain_core.cross_encoders import BaseCrossEncoder
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
@@ -117,7 +118,8 @@ def test_a_retriever_that_explains_is_judged_by_all_its_candidates() -> None:
     assert result["RR@10"] == pytest.approx(1 / 3)
     assert result["Success@100"] == 1.0
     assert result.latency_ms["recall"]["p95"] == pytest.approx(1.0)
-    assert result.latency_ms["total"]["p95"] == pytest.approx(4.0)
+    # By our clock, as that of every other retriever, and not the 4 ms that it says itself.
+    assert 0 < result.latency_ms["total"]["p95"] != pytest.approx(4.0)
 
 
 @pytest.mark.parametrize("outcome", ["below_threshold", "dropped_by_reranker", "collapsed"])
@@ -151,7 +153,8 @@ def test_what_became_of_the_candidates_is_kept() -> None:
     assert trace.relevance_kind == "recall_score"
     assert trace.seconds == {"recall": 0.001, "rerank": 0.003, "blend": 0.0, "total": 0.004}
     assert result.ranking["q1"] == ("metadata of dogs", "metadata of cats")
-    assert result.seconds == {stage: {"q1": taken} for stage, taken in trace.seconds.items()}
+    stages = {stage: {"q1": taken} for stage, taken in trace.seconds.items() if stage != "total"}
+    assert {stage: taken for stage, taken in result.seconds.items() if stage != "total"} == stages
     assert (result.query_texts, result.qrels) == ({"q1": "q"}, {"q1": {"metadata of cats": 1}})
 
 
@@ -180,17 +183,20 @@ def test_a_wrapper_that_does_more_than_pass_arguments_is_asked_itself() -> None:
         evaluate(retriever, {"q1": "q"}, {"q1": {"cats": 1}}, measures=["RR@10"])
 
 
-class Compressing(BaseRetriever):
-    """What `ContextualCompressionRetriever` of langchain-classic does: retrieve, then let a compressor choose."""
+class Attributing(BaseRetriever):
+    """Of another library, whose explain() takes more than a query."""
 
-    base_retriever: Any
-    base_compressor: Any
+    def explain(self, inputs: Any, targets: Any) -> list[float]:
+        raise AssertionError("nobody has inputs and targets")
 
     def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
-        found = self.base_retriever.invoke(query, config={"callbacks": run_manager.get_child()})
-        if not found:
-            return []
-        return list(self.base_compressor.compress_documents(found, query, callbacks=run_manager.get_child()))
+        return documents("dogs", "cats")
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_an_explain_that_takes_something_else_is_not_called(run: Any) -> None:
+    result = evaluate(Attributing(), {"q1": "q"}, {"q1": {"cats": 1}}, measures=["RR@2"], run=run)
+    assert result["RR@2"] == 0.5
 
 
 class WordOverlap(BaseCrossEncoder):
@@ -202,7 +208,7 @@ class WordOverlap(BaseCrossEncoder):
 def test_a_compression_retriever(hash_embeddings: Any, run: Any) -> None:
     store = InMemoryVectorStore(hash_embeddings)
     store.add_documents([Document(id=name, page_content=text) for name, text in TEXTS.items()])
-    retriever = Compressing(
+    retriever = ContextualCompressionRetriever(
         base_retriever=store.as_retriever(search_kwargs={"k": 4}),
         base_compressor=CrossEncoderReranker(model=WordOverlap(), top_n=2),
     )

@@ -154,3 +154,19 @@ def test_an_evaluation_that_is_damaged(tmp_path: Path) -> None:
             load_evaluation(tmp_path / "one.json")
     with pytest.raises(StorageError, match=r"The evaluation .* there is no such file"):
         load_evaluation(tmp_path / "none.json")
+
+
+def test_ties_of_a_foreign_run_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "foreign.run"
+    path.write_text("q Q0 b 1 0.5 x\nq Q0 a 2 0.5 x\nr Q0 a 1 0.5 x\nr Q0 b 2 0.4 x\n", encoding="utf-8")
+    qrels = {"q": {"b": 1}, "r": {"a": 1}}
+    with pytest.warns(
+        UserWarning, match=r"equal scores for 1 of 2 judged queries: 'q'.*trec_eval orders them by id"
+    ):
+        mine = judge_run(path, qrels, ["RR"])
+    # trec_eval puts the larger id first, so that here they happen to agree; with the ids exchanged they do not.
+    theirs = ir_measures.calc_aggregate([ir_measures.RR], qrels, list(ir_measures.read_trec_run(str(path))))
+    assert (mine["RR"], theirs[ir_measures.RR]) == (1.0, 1.0)
+    with pytest.warns(UserWarning, match="equal scores"):
+        mine = judge_run(path, {"q": {"a": 1}, "r": {"a": 1}}, ["RR"])
+    assert mine["RR"] == 0.75

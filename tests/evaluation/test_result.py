@@ -168,13 +168,36 @@ def test_a_trace_ranks_what_some_k_would_return() -> None:
 def test_text(full: Evaluation) -> None:
     assert str(judge({"q": ["b", "a"]}, {"q": {"a": 1}}, ["RR@10"], name="one")).splitlines() == [
         "one: 1 queries",
-        "  RR@10  0.5000  0.5000 to 0.5000",
+        "  RR@10  0.5000  0.5000 to 0.5000  50% not judged",
+        "  No ranking has more than 2 documents, and these measures look deeper: RR@10.",
+        "  All 1 queries have one value of RR@10, so that the interval has no width. Still, up to 100% of all such "
+        "queries may have another.",
     ]
     lines = str(full).splitlines()
     assert lines[0] == (
         "base: 3 queries (1 without judgements left out), 1 got no document, 1 of 2 scored pairs were read only in part"
     )
-    assert lines[3:] == ["  milliseconds a query (one at a time)", "  total  p50 200.0  p95 290.0  p99 298.0"]
+    assert lines[3:5] == ["  milliseconds a query (one at a time)", "  total  p50 200.0  p95 290.0  p99 298.0"]
+    assert lines[5].startswith("  All 3 queries have one value of RR@2")
+
+
+def test_notes_of_what_misleads() -> None:
+    qrels = {f"q{number}": {"a": 1} for number in range(60)}
+    found = {key: ["a", "b"] for key in qrels}
+    agreed = judge(found, qrels, ["RR@1", "R@2", "AP"])
+    assert agreed.notes == (
+        "All 60 queries have one value of RR@1, R@2, AP, so that the interval has no width. Still, up to 5% of all "
+        "such queries may have another.",
+    )
+    assert agreed.most_returned == 2
+    some = judge({**found, "q0": ["b"]}, qrels, ["R@1", "R@2", "R@3", "nDCG@10"])
+    assert some.notes == (
+        "No ranking has more than 2 documents, and these measures look deeper: R@3, nDCG@10.",
+    )
+    assert some.to_dict()["notes"] == list(some.notes)
+    assert "look deeper: R@3" in some._repr_html_()
+    # Nothing returned at all is told as such.
+    assert judge({"q": [], "r": []}, {"q": {"a": 1}, "r": {"a": 1}}, ["R@3"]).notes[0].startswith("All 2 queries")
 
 
 def test_short_and_html(full: Evaluation) -> None:

@@ -78,19 +78,21 @@ class Attribution:
         return [header, *rows]
 
     def __str__(self) -> str:
-        return "\n".join([self._title(), as_text(self.table()), *self._words()])
+        return "\n".join([self._title(), as_text(self.table()), *self.words])
 
     def __repr__(self) -> str:
         return f"<Attribution of {self.name!r}: {len(self.lost)} of {self.relevant} not among the first {self.k}>"
 
     def _repr_html_(self) -> str:
         """Show as a table in a notebook."""
-        return f"{as_html(self.table(), self._title())}\n{as_paragraphs(self._words())}"
+        return f"{as_html(self.table(), self._title())}\n{as_paragraphs(self.words)}"
 
     def _title(self) -> str:
         return f"{self.name}: {self.relevant} relevant documents of {self.queries} queries"
 
-    def _words(self) -> list[str]:
+    @property
+    def words(self) -> list[str]:
+        """What stands below the table: the splits, the notes and the advice, a sentence or two each."""
         return [*map(in_words, self.splits), *self.notes, self.advice]
 
 

@@ -42,6 +42,9 @@ IN_WORDS: Mapping[Fate, str] = {
     "ranked_out": "ranked out",
 }
 
+#: What leaves its place to the next, whatever k is.
+_TAKE_NO_PLACE = ("dropped_by_reranker", "collapsed")
+
 #: The ids that a store has, or what tells those of the ids asked for, by themselves or with their documents.
 Indexed = Collection[str] | Callable[[Sequence[str]], Iterable[str | Document]]
 
@@ -86,7 +89,7 @@ def lost_documents(
         way = ways[query_id]
         place, candidate = way.places.get(document_id, (None, None))
         if place is not None:
-            fate: Fate = "ranked_out" if candidate is None else _outranked(candidate, place, k)
+            fate: Fate = "ranked_out" if candidate is None else _outranked(candidate, way.above(place), k)
         elif stored is not None and document_id not in stored:
             fate = "not_indexed"
         elif document_id in without_filter.get(query_id, ()):
@@ -110,6 +113,14 @@ class _Way:
     places: Mapping[str, tuple[int, TracedCandidate | None]]
     traced: bool
 
+    def above(self, place: int) -> int:
+        """How many before a place take one of k; those that others stand for, or a re-ranker dropped, do not."""
+        return sum(
+            candidate is None or candidate.outcome not in _TAKE_NO_PLACE
+            for before, candidate in self.places.values()
+            if before < place
+        )
+
     @classmethod
     def of(cls, evaluation: Evaluation, query_id: str) -> "_Way":
         trace: QueryTrace | None = evaluation.traces.get(query_id)
@@ -124,13 +135,14 @@ class _Way:
         )
 
 
-def _outranked(candidate: TracedCandidate, place: int, k: int) -> Fate:
+def _outranked(candidate: TracedCandidate, above: int, k: int) -> Fate:
+    """Say why a candidate is missed, before which stand so many that are returned or would be without the threshold."""
     if candidate.unscored is not None:
         return candidate.unscored
     if candidate.outcome in ("dropped_by_reranker", "collapsed"):
         return candidate.outcome
     # Further down it would be missed without the threshold, too.
-    if candidate.outcome == "below_threshold" and place <= k:
+    if candidate.outcome == "below_threshold" and above < k:
         return "below_threshold"
     return "truncated" if candidate.truncated else "ranked_out"
 
