@@ -13,7 +13,7 @@ A query goes ahead of bulk work that is under way. Where memory ends, the batch 
 already, a call is refused with `OverloadedError`.
 
 **Threads.** `threads` are those of the processor that torch or OpenVINO may take; for torch that is a setting of the
-whole process. Models survive a fork, and are loaded again where they are unpickled.
+whole process. Models on a CPU survive a fork (CUDA itself does not), and are loaded again where they are unpickled.
 
 ```python
 from langchain_rerank_retriever import PooledEmbeddings
