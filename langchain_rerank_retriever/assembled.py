@@ -1,5 +1,6 @@
 """What a retriever is made of: its settings, checked; and how it is made, changed and kept."""
 
+import threading
 import warnings
 from collections.abc import Iterable
 from typing import Any, Self
@@ -59,8 +60,11 @@ class AssembledRetriever(BaseRetriever):
     @field_validator("timeout")
     @classmethod
     def _check_timeout(cls, timeout: float | None) -> float | None:
-        if timeout is not None and not timeout > 0:
-            raise InvalidArgumentError(f"expected seconds above 0 or None, got {timeout!r}")
+        # Python's locks cannot wait longer: a query would end in a bare OverflowError.
+        if timeout is not None and not 0 < timeout <= threading.TIMEOUT_MAX:
+            raise InvalidArgumentError(
+                f"expected seconds above 0 and up to {threading.TIMEOUT_MAX:.0f}, or None for no limit, got {timeout!r}"
+            )
         return timeout
 
     # -- making, changing, keeping -----------------------------------------------------------------------------

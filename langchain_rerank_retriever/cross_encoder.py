@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CrossEncoderScorer"]
 
-#: The candidates of one query go ahead of bulk scoring; more pairs than this are bulk scoring.
+#: The candidates of one query, however many, go ahead of bulk scoring; of several queries, no more pairs than this do.
 URGENT_PAIRS = 128
 
 KIND = "pair"
@@ -61,9 +61,11 @@ class CrossEncoderScorer(ServedModel, BaseCrossEncoder):
     """Scores (query, passage) pairs; higher is more relevant.
 
     Scores are logits, whatever activation the model was saved with: 0 is even odds for a model trained with
-    binary cross-entropy, and only their order means anything for other models. Safe to share between threads
-    and event
-    loops: all calls meet in one worker. The model is loaded at once, so that mistakes show here.
+    binary cross-entropy, and only their order means anything for other models. The model is loaded at once, so that
+    mistakes show here.
+
+    Safe to share between threads and event loops: all calls meet in one worker. There the candidates of one query,
+    however many, and up to 128 pairs of several queries go ahead of bulk scoring: of any larger call.
 
     Args:
         model_name: A local folder or a hub name, of a sequence-classification model or of a cross-encoder
@@ -196,7 +198,8 @@ class CrossEncoderScorer(ServedModel, BaseCrossEncoder):
         pairs = check_pairs(text_pairs)
         if not pairs:
             return None
-        urgent = len(pairs) <= URGENT_PAIRS
+        query, _ = pairs[0]
+        urgent = len(pairs) <= URGENT_PAIRS or all(other == query for other, _ in pairs)
         return self._worker.submit(pairs, KIND, urgent=urgent, deadline=deadline)
 
 

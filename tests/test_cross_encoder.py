@@ -6,7 +6,7 @@ import json
 import pickle
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -358,6 +358,65 @@ async def test_the_event_loop_is_never_held_up(scorer: CrossEncoderScorer) -> No
     stop = True
     await beating
     assert 0 < longest < 0.05
+
+
+@pytest.fixture
+def held(one_label: Path) -> Iterator["Held"]:
+    with CrossEncoderScorer(one_label, precision="float32", batch_size=16) as scorer:
+        yield Held(scorer)
+
+
+class Held:
+    """Notes which call each batch is of, by the first word of its queries, and holds the first until it is told."""
+
+    def __init__(self, scorer: CrossEncoderScorer) -> None:
+        self.scorer = scorer
+        self.order: list[str] = []
+        self.entered, self.gate = threading.Event(), threading.Event()
+        self._tokenizer = scorer.load_trainable().tokenizer
+        self._run = scorer._worker._backend.run  # type: ignore[union-attr]
+        scorer._worker._backend.run = self.run  # type: ignore[union-attr, method-assign]
+
+    def run(self, rows: Any) -> Any:
+        words = {self._tokenizer.decode(row.payload["input_ids"][1:2]) for row in rows}
+        self.order.append("+".join(sorted(words)))
+        self.entered.set()
+        assert self.gate.wait(60)
+        return self._run(rows)
+
+    def beside_bulk(self, pairs: list[tuple[str, str]]) -> list[float]:
+        """Score pairs that come while the first batch of 200 bulk pairs is running."""
+        bulk = [(f"bulk {number}", f"passage {number}") for number in range(200)]
+        with ThreadPoolExecutor(2) as pool:
+            running = pool.submit(self.scorer.score, bulk)
+            assert self.entered.wait(60)
+            coming = pool.submit(self.scorer.score, pairs)
+            end = time.monotonic() + 10
+            while not self.scorer._worker._inbox and time.monotonic() < end:
+                time.sleep(0.005)
+            self.gate.set()
+            running.result()
+            return coming.result()
+
+
+def test_a_query_overtakes_bulk_scoring_whatever_its_depth(held: Held, scorer: CrossEncoderScorer) -> None:
+    pairs = [("query one", f"passage {number}") for number in range(200)]
+    np.testing.assert_allclose(held.beside_bulk(pairs), scorer.score(pairs), atol=1e-5)
+    # Thirteen batches of its own; after four of them one of the others.
+    assert held.order[:17] == ["bulk", *[*["query"] * 4, "bulk"] * 3, "query"]
+    assert set(held.order[17:]) == {"bulk"}
+
+
+def test_more_than_128_pairs_of_several_queries_are_bulk_scoring(held: Held) -> None:
+    held.beside_bulk([(f"query {number % 2}", f"passage {number}") for number in range(129)])
+    # They take turns with the other call.
+    assert held.order[:5] != ["bulk", *["query"] * 4]
+    assert held.order[1:9].count("bulk") == 4
+
+
+def test_128_pairs_of_several_queries_are_not(held: Held) -> None:
+    held.beside_bulk([(f"query {number % 2}", f"passage {number}") for number in range(128)])
+    assert held.order[:10] == ["bulk", *["query"] * 4, "bulk", *["query"] * 4]
 
 
 def test_passages_that_come_back_score_the_same(one_label: Path) -> None:

@@ -407,6 +407,8 @@ def test_any_text_may_be_asked(
         ({"timeout": 0}, "timeout: .*seconds above 0"),
         ({"timeout": -1.0}, "timeout: "),
         ({"timeout": float("nan")}, "timeout: "),
+        ({"timeout": float("inf")}, "timeout: .*up to [0-9]+, or None for no limit, got inf"),
+        ({"timeout": 2 * threading.TIMEOUT_MAX}, r"timeout: .*None for no limit, got [0-9.e+]+"),
         ({"top_k": 3}, "top_k: Extra inputs are not permitted"),
         ({"k": 0, "fetch_k": 0}, "k: .*; fetch_k: "),
     ],
@@ -694,6 +696,14 @@ def test_with_nothing_scored_a_blend_leaves_the_order_of_recall(store: FaissStor
 def test_a_deadline_that_is_not_met_changes_nothing(store: FaissStore, retriever: RerankRetriever) -> None:
     in_time = RerankRetriever(store, reranker=Longest(), timeout=60)
     assert in_time.invoke(QUERY) == retriever.invoke(QUERY)
+
+
+def test_a_timeout_per_call_is_checked_as_that_of_the_retriever(store: FaissStore) -> None:
+    retriever = RerankRetriever(store, reranker=Longest()).configurable_fields(
+        timeout=ConfigurableField(id="timeout")
+    )
+    with pytest.raises(InvalidArgumentError, match=r"timeout: .*None for no limit, got inf"):
+        retriever.invoke(QUERY, config={"configurable": {"timeout": float("inf")}})
 
 
 # ---------------------------------------------------------------- early stops

@@ -50,6 +50,12 @@ def test_a_deadline_that_is_far_away_changes_nothing(worker: Worker) -> None:
     assert output.done.all()
 
 
+def test_a_deadline_that_never_comes(worker: Worker) -> None:
+    output = worker.submit(texts("a", 3, 1, 7), deadline=float("inf")).wait()
+    assert output.values.tolist() == [3, 1, 7]
+    assert output.done.all()
+
+
 def test_what_has_run_by_then_comes_back_and_the_rest_never_runs(
     worker: Worker, backend: WordBackend
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from langchain_rerank_retriever.errors import OverloadedError, RerankError
 from langchain_rerank_retriever.runtime.backend import BatchTooLargeError, Row
 from langchain_rerank_retriever.runtime.serving.admission import MAX_WAITING
+from langchain_rerank_retriever.runtime.serving.budget import GOOD_BATCHES, MOST_GOOD_BATCHES, BatchBudget
 from langchain_rerank_retriever.runtime.serving.counts import Counts
 from langchain_rerank_retriever.runtime.serving.worker import Worker
 from tests.runtime.words import WordBackend, texts, values
@@ -135,8 +136,7 @@ def test_what_does_not_fit_is_remembered(caplog: pytest.LogCaptureFixture) -> No
     # 64 does not fit and 32 does not; 16 does, for all that was packed before and comes after.
     assert backend.failed == [64, 32]
     assert (
-        "small: a batch of 32 tokens does not fit the memory; from now on batches hold at most 16."
-        in caplog.text
+        "small: a batch of 32 tokens does not fit the memory; for now batches hold at most 16." in caplog.text
     )
     caplog.clear()
     assert values(worker.submit(texts("b", *[4] * 100))) == [4] * 100
@@ -144,6 +144,95 @@ def test_what_does_not_fit_is_remembered(caplog: pytest.LogCaptureFixture) -> No
     assert not caplog.records
     assert {len(batch) for batch in backend.batches if "b b b b" in batch} == {4}
     worker.close()
+
+
+def ask(worker: Worker, requests: int) -> None:
+    """Send so many times what fills the whole budget of 64 tokens, each when the one before is answered."""
+    for _ in range(requests):
+        assert values(worker.submit(texts("a", *[2] * 32))) == [2] * 32
+
+
+def test_batches_grow_again_once_there_is_memory(caplog: pytest.LogCaptureFixture) -> None:
+    backend = SmallMemory(20)
+    worker = Worker(backend, budget=64, chunk=1000, name="small")
+    ask(worker, 1)
+    backend.tokens = 1000
+    with caplog.at_level(logging.INFO):
+        ask(worker, 15 + 32 + 100)
+    # Of 16 tokens and then of 32 as many batches as it takes, and from there on what was packed at first.
+    assert [len(batch) for batch in backend.batches] == [8] * GOOD_BATCHES + [16] * GOOD_BATCHES + [32] * 100
+    assert [record.message for record in caplog.records if record.levelno == logging.INFO] == [
+        "small: batches hold up to 32 tokens again.",
+        "small: batches hold up to 64 tokens again.",
+    ]
+    assert backend.failed == [64, 32]
+    worker.close()
+
+
+def test_where_memory_stays_small_attempts_to_grow_become_rare() -> None:
+    backend = SmallMemory(20)
+    worker = Worker(backend, budget=64, chunk=1000)
+    fitted_before = []
+
+    def run(rows: Sequence[Row]) -> np.ndarray:
+        fitted = len(backend.batches)
+        try:
+            return SmallMemory.run(backend, rows)
+        except BatchTooLargeError:
+            fitted_before.append(fitted)
+            raise
+
+    backend.run = run  # type: ignore[method-assign]
+    ask(worker, 800)
+    assert backend.failed == [64] + [32] * (len(fitted_before) - 1)
+    assert np.diff(fitted_before).tolist() == [0, 64, 128, 256, 512, 1024, 1024]
+    assert MOST_GOOD_BATCHES == 1024
+    worker.close()
+
+
+def test_small_batches_do_not_show_that_there_is_memory() -> None:
+    backend = SmallMemory(20)
+    worker = Worker(backend, budget=64, chunk=1000)
+    ask(worker, 1)
+    for _ in range(300):
+        assert values(worker.submit(texts("b", 2, 2, 2, 2))) == [2] * 4
+    backend.batches.clear()
+    ask(worker, 1)
+    assert [len(batch) for batch in backend.batches] == [8] * 4
+    assert backend.failed == [64, 32]
+    worker.close()
+
+
+def fit(budget: BatchBudget, tokens: int) -> int:
+    """Return after how many good batches of so many tokens the bound was another one."""
+    before = budget.tokens
+    for count in range(1, 2 * MOST_GOOD_BATCHES):
+        budget.fitted(tokens)
+        if budget.tokens != before:
+            return count
+    return 0
+
+
+def test_a_growth_that_held_makes_the_next_attempt_as_early_as_at_first() -> None:
+    budget = BatchBudget(100, name="small")
+    budget.failed(60)
+    assert (budget.tokens, fit(budget, 30), budget.tokens) == (30, 64, 60)
+    budget.failed(60)
+    assert (budget.tokens, fit(budget, 30), budget.tokens) == (30, 128, 60)
+    # Never beyond what it began with, though twice 60 is.
+    assert (fit(budget, 60), budget.tokens) == (128, 100)
+    assert (fit(budget, 100), budget.tokens) == (0, 100)
+    budget.failed(100)
+    assert (budget.tokens, fit(budget, 50), budget.tokens) == (50, 64, 100)
+
+
+def test_only_batches_in_a_row_count() -> None:
+    budget = BatchBudget(64, name="small")
+    budget.failed(64)
+    for _ in range(GOOD_BATCHES - 1):
+        budget.fitted(32)
+    budget.failed(32)
+    assert (budget.tokens, fit(budget, 16), budget.tokens) == (16, GOOD_BATCHES, 32)
 
 
 def test_one_row_that_does_not_fit_fails_alone_and_changes_nothing() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from langchain_rerank_retriever.runtime.backend import Row
 from langchain_rerank_retriever.runtime.reading.padding import pad
 from langchain_rerank_retriever.runtime.reading.pairs import PairReader, longest_first
-from langchain_rerank_retriever.runtime.reading.rows import TokenRows
+from langchain_rerank_retriever.runtime.reading.rows import TokenRows, WindowRows
 from langchain_rerank_retriever.runtime.reading.token_cache import ENTRY_TOKENS, TokenCache, Tokens
 
 CORPUS = [
@@ -218,6 +218,101 @@ def test_a_tokenizer_of_another_form_is_left_to_itself(minilm_folder: Path) -> N
         expected = tokenizer(["a b"], ["c " * 30], truncation="longest_first")
         assert rows[0].payload["input_ids"] == expected["input_ids"][0]
         compare_batch(tokenizer, rows, expected)
+
+
+# ---------------------------------------------------------------- windows
+
+
+def check_windows(tokenizer: Any, pairs: list[tuple[str, str]]) -> list[Row]:
+    """Compare rows with the windows that transformers makes of each pair alone."""
+    reading = WindowRows(Model(tokenizer), {"pair": ""})  # type: ignore[arg-type]
+    limit = tokenizer.model_max_length
+    expected = []
+    for place, (query, passage) in enumerate(pairs):
+        offsets = tokenizer(query, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        cut = len(offsets) > limit // 2
+        encoded = tokenizer(
+            [query[: offsets[limit // 2 - 1][1]] if cut else query],
+            [passage],
+            truncation="only_second",
+            return_overflowing_tokens=True,
+            stride=max(0, min(limit // 8, limit // 2 - 8)),
+        )
+        del encoded["overflow_to_sample_mapping"], encoded["attention_mask"]
+        windows = [dict(zip(encoded, window, strict=True)) for window in zip(*encoded.values(), strict=True)]
+        expected += [(place, window, cut) for window in windows]
+    for _ in range(2):  # The second time from what was kept.
+        rows = reading.tokenise(pairs, "pair")
+        assert [
+            (row.item, {name: list(ids) for name, ids in row.payload.items()}, row.truncated) for row in rows
+        ] == expected
+        assert [row.length for row in rows] == [max(1, len(one["input_ids"])) for _, one, _ in expected]
+    return rows
+
+
+@settings(max_examples=60, deadline=None)
+@given(pairs=st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=5), limit=st.integers(32, 90))
+def test_the_same_windows_as_the_tokenizer(tokenizer: Any, pairs: list[tuple[str, str]], limit: int) -> None:
+    tokenizer.model_max_length = limit
+    check_windows(tokenizer, pairs)
+
+
+@pytest.mark.parametrize("limit", [10**30, 131_072])
+def test_one_window_without_a_limit_or_with_a_far_one(tokenizer: Any, limit: int) -> None:
+    tokenizer.model_max_length = limit
+    assert len(check_windows(tokenizer, [("fox " * 300, "데이터 " * 700), ("", "")])) == 2
+
+
+def test_windows_of_a_tokenizer_that_cuts_on_the_left_are_its_own(minilm_folder: Path) -> None:
+    tokenizer = bert(minilm_folder)
+    tokenizer.truncation_side = "left"
+    tokenizer.model_max_length = 16
+    rows = check_windows(tokenizer, [("a b", " ".join(map(str, range(30)))), ("a " * 20, "b " * 20)])
+    assert tokenizer.decode(rows[0].payload["input_ids"]).endswith("28 29 [SEP]")
+
+
+def test_a_query_that_leaves_no_room_for_windows_is_an_error_as_before(minilm_folder: Path) -> None:
+    tokenizer = bert(minilm_folder)
+    tokenizer.model_max_length = 6
+    with pytest.raises(Exception, match="Sequence to truncate too short"):
+        WindowRows(Model(tokenizer), {}).tokenise([("a b c", "d e")], "pair")  # type: ignore[arg-type]
+
+
+class Asked:
+    """Stands before the tokenizers library's own tokenizer, and notes every text that it is asked for."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._asked, self.texts = tokenizer, []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._asked, name)
+
+    def _noting(self, name: str, inputs: Any, **options: Any) -> Any:
+        self.texts += [text for one in inputs for text in ([one] if isinstance(one, str) else one)]
+        return getattr(self._asked, name)(inputs, **options)
+
+    def encode_batch(self, inputs: Any, **options: Any) -> Any:
+        return self._noting("encode_batch", inputs, **options)
+
+    def encode_batch_fast(self, inputs: Any, **options: Any) -> Any:
+        return self._noting("encode_batch_fast", inputs, **options)
+
+
+def test_windows_of_passages_that_come_back_are_not_tokenised_again(minilm_folder: Path) -> None:
+    tokenizer = bert(minilm_folder)
+    tokenizer.model_max_length = 16
+    reading = WindowRows(Model(tokenizer), {})  # type: ignore[arg-type]
+    reading.tokenise([("first", "anything")], "pair")
+    tokenizer._tokenizer = asked = Asked(tokenizer._tokenizer)
+    passages = [f"fox {number} " * 20 for number in range(10)]
+    rows = reading.tokenise([("one query", passage) for passage in passages], "pair")
+    assert len(rows) == 10 * 4
+    # The query once to see how long it is, and once for its tokens.
+    assert sorted(asked.texts) == sorted(["one query"] * 2 + passages)
+    asked.texts.clear()
+    again = reading.tokenise([("another query", passage) for passage in passages], "pair")
+    assert asked.texts == ["another query"] * 2
+    assert [row.item for row in again] == [row.item for row in rows]
 
 
 # ---------------------------------------------------------------- padding of texts

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
@@ -94,10 +95,9 @@ class PairReader:
     def __init__(
         self, tokenizer: "PreTrainedTokenizerBase", template: Template, *, limit: int | None
     ) -> None:
-        self._tokenizer: Any = tokenizer
         self._template = template
         self._limit = limit
-        self._cache = TokenCache(self._read)
+        self._cache = TokenCache(partial(plain_tokens, tokenizer, limit=limit))
 
     @classmethod
     def of(cls, tokenizer: "PreTrainedTokenizerBase") -> Self | None:
@@ -122,16 +122,21 @@ class PairReader:
         columns = self._template.fill(first.ids[: counts[0]], second.ids[: counts[1]])
         return Pair(columns, counts != (first.length, second.length))
 
-    def _read(self, texts: Sequence[str]) -> list[Tokens]:
-        backend = self._tokenizer.backend_tokenizer
-        # Whoever called the tokenizer last has left these as they wanted them.
-        backend.no_truncation()
-        backend.no_padding()
-        encodings = backend.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [
-            Tokens(np.array(encoding.ids[: self._limit], dtype=np.int32), len(encoding))
-            for encoding in encodings
-        ]
+
+def plain_tokens(tokenizer: Any, texts: Sequence[str], *, limit: int | None = None) -> list[Tokens]:
+    """Tokenise texts without special tokens.
+
+    Args:
+        tokenizer: A fast one.
+        texts: The texts.
+        limit: How many ids of each are kept; ``None`` for all.
+    """
+    backend = tokenizer.backend_tokenizer
+    # Whoever called the tokenizer last has left these as they wanted them.
+    backend.no_truncation()
+    backend.no_padding()
+    encodings = backend.encode_batch_fast(list(texts), add_special_tokens=False)
+    return [Tokens(np.array(encoding.ids[:limit], dtype=np.int32), len(encoding)) for encoding in encodings]
 
 
 def longest_first(first: int, second: int, room: int) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from langchain_rerank_retriever.runtime.backend import Row
 from langchain_rerank_retriever.runtime.reading.padding import pad
 from langchain_rerank_retriever.runtime.reading.pairs import PairReader
+from langchain_rerank_retriever.runtime.reading.windows import WindowReader, shared_tokens
 
 if TYPE_CHECKING:
     from sentence_transformers.base.model import BaseModel
@@ -86,28 +87,45 @@ class TokenRows:
 class WindowRows(TokenRows):
     """Reads a long passage in overlapping windows; one row a window, a query beside each.
 
-    A query longer than half of the model's length is cut there, so that a window always has the other half.
+    A query longer than half of the model's length is cut there, so that a window always has the other half. Passages
+    are kept tokenised for a while, as those of `TokenRows` are.
     """
 
     def tokenise(self, items: Sequence[Any], kind: str) -> list[Row]:
         """Tokenise; one or more rows a pair, ``truncated`` where the query was cut."""
-        limit = self._tokenizer.model_max_length
-        pairs = [with_prompt(item, self._prompts.get(kind, "")) for item in items]
-        shortened = [self._shorten(query, limit // 2) for query, _ in pairs]
-        inputs = [(query, passage) for (query, _), (_, passage) in zip(shortened, pairs, strict=True)]
+        inputs = [with_prompt(item, self._prompts.get(kind, "")) for item in items]
+        shortened = {query: self._shorten(query) for query in dict.fromkeys(query for query, _ in inputs)}
+        pairs = [(shortened[query][0], passage) for query, passage in inputs]
+        cut = [shortened[query][1] for query, _ in inputs]
+        group = self._groups.get(kind, (kind, None))
+        read = None if self._windows is None else self._windows.read(pairs)
+        if read is None:
+            return self._read_by_tokenizer(pairs, cut, group)
+        return [
+            Row(place, max(1, len(window["input_ids"])), window, group, cut[place])
+            for place, windows in enumerate(read)
+            for window in windows
+        ]
+
+    @cached_property
+    def _windows(self) -> WindowReader | None:
+        return WindowReader.of(self._tokenizer)
+
+    def _read_by_tokenizer(
+        self, pairs: Sequence[tuple[str, str]], cut: Sequence[bool], group: tuple[str, int | None]
+    ) -> list[Row]:
         encoded = call_tokenizer(
             self._tokenizer,
-            inputs,
+            pairs,
             truncation="only_second",
             return_overflowing_tokens=True,
-            # Neighbours share an eighth, so that a sentence on a border is whole in one of the two.
-            stride=max(0, min(limit // 8, limit // 2 - 8)),
+            stride=shared_tokens(self._tokenizer.model_max_length),
         )
         owners = encoded.pop("overflow_to_sample_mapping")
-        cut = [shortened[owner][1] for owner in owners]
-        return rows_of(encoded, owners, cut, self._groups.get(kind, (kind, None)))
+        return rows_of(encoded, owners, [cut[owner] for owner in owners], group)
 
-    def _shorten(self, query: str, limit: int) -> tuple[str, bool]:
+    def _shorten(self, query: str) -> tuple[str, bool]:
+        limit = self._tokenizer.model_max_length // 2
         encoded = self._tokenizer(query, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         offsets = encoded["offset_mapping"]
         if len(offsets) <= limit:

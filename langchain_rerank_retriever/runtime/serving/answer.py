@@ -103,7 +103,10 @@ class Answer(futures.Future[Output]):
             timer.cancel()
 
     def _seconds_left(self) -> float:
-        return 0.0 if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+        if self._deadline is None:
+            return 0.0
+        # A lock cannot wait longer than its maximum, some centuries; a deadline may be infinite.
+        return min(max(0.0, self._deadline - time.monotonic()), threading.TIMEOUT_MAX)
 
     def _end(self) -> None:
         # Looks at no clock: a timer may ring a tick early, and rings only once.

@@ -1,6 +1,5 @@
 """One thread a model: takes requests from a queue, packs shared batches, resolves the answers."""
 
-import logging
 import threading
 import time
 from collections.abc import Sequence
@@ -13,11 +12,10 @@ from langchain_rerank_retriever.runtime.serving import forking
 from langchain_rerank_retriever.runtime.serving.admission import MAX_WAITING, Admission
 from langchain_rerank_retriever.runtime.serving.answer import Answer
 from langchain_rerank_retriever.runtime.serving.batching import cost
+from langchain_rerank_retriever.runtime.serving.budget import BatchBudget
 from langchain_rerank_retriever.runtime.serving.counts import Counts
 from langchain_rerank_retriever.runtime.serving.request import Progress, Request
 from langchain_rerank_retriever.runtime.serving.rounds import Placed, Round, Rounds
-
-logger = logging.getLogger(__name__)
 
 
 class Worker:
@@ -33,7 +31,7 @@ class Worker:
 
     Args:
         backend: The model.
-        budget: Largest cost of a batch in padded tokens.
+        budget: Largest cost of a batch in padded tokens; less for a while after memory has ended.
         max_rows: Largest row count of a batch; ``None`` for no limit but the budget.
         chunk: Inputs that are tokenised for one round; the rest of a long job waits as text.
         max_waiting: Inputs that may wait; a request counts no more than ``chunk`` of them.
@@ -51,7 +49,7 @@ class Worker:
         name: str = "model",
     ) -> None:
         self._backend: Backend | None = backend
-        self._budget = budget
+        self._budget = BatchBudget(budget, name=name)
         self._max_rows = max_rows
         self._chunk = chunk
         self._max_waiting = max_waiting
@@ -206,13 +204,13 @@ class Worker:
                 request.fail(error)
         self._counts = self._counts.took(time.perf_counter() - started, reading=True)
         if read:
-            self._rounds.add(Round(read, budget=self._budget, max_rows=self._max_rows))
+            self._rounds.add(Round(read, budget=self._budget.tokens, max_rows=self._max_rows))
 
     def _run_next(self, backend: Backend) -> None:
         if not self._rounds:
             return
         current = self._rounds.next_round()
-        batch = current.next_batch(self._budget)
+        batch = current.next_batch(self._budget.tokens)
         if batch:
             current.put_back(self._run(backend, batch))
         self._rounds.ran(current, cost([row.length for _, row in batch]))
@@ -231,24 +229,13 @@ class Worker:
                 batch[0][0].fail(error)
                 return []
             if isinstance(error, BatchTooLargeError):
-                self._shrink(cost([row.length for row in rows]))
+                self._budget.failed(cost([row.length for row in rows]))
             half = len(batch) // 2
             return [batch[:half], batch[half:]]
         self._counts = self._counts.took(time.perf_counter() - started).ran(rows)
+        self._budget.fitted(cost([row.length for row in rows]))
         _deliver(batch, values)
         return []
-
-    def _shrink(self, too_much: int) -> None:
-        """Remember what did not fit, so that not every later batch has to fail first."""
-        if too_much // 2 >= self._budget:
-            return
-        logger.warning(
-            "%s: a batch of %d tokens does not fit the memory; from now on batches hold at most %d.",
-            self._name,
-            too_much,
-            too_much // 2,
-        )
-        self._budget = too_much // 2
 
     def _fail_all(self, error: BaseException) -> None:
         with self._ready:
