@@ -102,8 +102,8 @@ class RerankRetriever(AssembledRetriever):
 
     Args:
         recall: A `FaissStore`, any `VectorStore`, any `BaseRetriever`, or a list of those, fused by
-            reciprocal rank; where one of them fails, the query fails. A foreign source is believed in its order
-            alone: `recall_score` is its own number, of which it is not known whether higher is better. Arguments of a
+            reciprocal rank; where one of them fails, the query fails. In a list, documents are told apart by id, and
+            one without an id is the one that has its text. A foreign source is believed in its order alone: `recall_score` is its own number, of which it is not known whether higher is better. Arguments of a
             foreign store that hold for every query go into `store.as_retriever(search_kwargs={...})`. It must have been
             filled with the embeddings that it is asked with; only a `FaissStore` checks that.
         reranker: A `CrossEncoderScorer` or any other `BaseCrossEncoder`, any `BaseDocumentCompressor`, or None for

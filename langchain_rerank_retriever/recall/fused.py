@@ -13,9 +13,8 @@ from langchain_rerank_retriever.recall.candidate import (
     RecallRequest,
     RecallSource,
     StageScore,
-    document_key,
 )
-from langchain_rerank_retriever.recall.fusion import reciprocal_rank_scores
+from langchain_rerank_retriever.recall.joining import fuse
 from langchain_rerank_retriever.recall.store import StoreRecall
 
 #: Searches of one query that run side by side at most: more than users have stores, few enough threads for a batch.
@@ -36,11 +35,11 @@ class FusedRecall:
 
     def recall(self, request: RecallRequest) -> list[Candidate]:
         """Ask the sources, those that wait for servers side by side, and fuse."""
-        return _fuse(_side_by_side([(one, request) for one in self.sources]), request.fetch_k)
+        return fuse(_side_by_side([(one, request) for one in self.sources]), request.fetch_k)
 
     async def arecall(self, request: RecallRequest) -> list[Candidate]:
         """Ask all sources at once and fuse."""
-        return _fuse(await _all([one.arecall(request) for one in self.sources]), request.fetch_k)
+        return fuse(await _all([one.arecall(request) for one in self.sources]), request.fetch_k)
 
     def scores_of(
         self, query: str, ids: Iterable[str], wanted: frozenset[StageScore]
@@ -99,7 +98,7 @@ class ManyQueriesRecall:
             [replace(one, dense_score=None, lexical_score=None) for one in candidates]
             for candidates in others
         ]
-        fused = _fuse([first, *nameless], request.fetch_k)
+        fused = fuse([first, *nameless], request.fetch_k)
         missing = [one.document.id for one in fused if _lacks(one, request.stage_scores)]
         if not missing:
             return fused
@@ -166,21 +165,3 @@ async def _all(searches: Sequence[Coroutine[Any, Any, list[Candidate]]]) -> list
     finally:
         for task in tasks:
             task.cancel()
-
-
-def _fuse(lists: Sequence[list[Candidate]], fetch_k: int) -> list[Candidate]:
-    by_key: dict[str, list[Candidate]] = {}
-    keys = [[document_key(candidate.document) for candidate in candidates] for candidates in lists]
-    for names, candidates in zip(keys, lists, strict=True):
-        for name, candidate in zip(names, candidates, strict=True):
-            by_key.setdefault(name, []).append(candidate)
-    scores = reciprocal_rank_scores(keys)
-    best = sorted(scores, key=lambda key: -scores[key])[:fetch_k]
-    return [_joined(by_key[key], scores[key]) for key in best]
-
-
-def _joined(found: list[Candidate], score: float) -> Candidate:
-    """Make one candidate of what several lists say of one document."""
-    dense = next((one.dense_score for one in found if one.dense_score is not None), None)
-    lexical = next((one.lexical_score for one in found if one.lexical_score is not None), None)
-    return Candidate(found[0].document, score, dense, lexical)
