@@ -1,6 +1,6 @@
 """What a store answers to a vector: LangChain's searches, and scores for given documents."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any
 
@@ -12,10 +12,10 @@ from langchain_rerank_retriever.errors import InvalidArgumentError
 from langchain_rerank_retriever.protocols import FloatArray
 
 from . import rows
-from .engine import Answer, Snapshot
+from .engine import Snapshot
 from .filters import Condition, compile_filter
 from .reading import Filter, ReadableStore, Scored, only_documents
-from .sides import DenseSide, Hit, LexicalSide, Side, SideName, hits, nearest, scores_by_id
+from .sides import nearest
 from .validation import checked_count, checked_query, refuse_unknown, wanted_ids
 from .vectors import unit_query
 
@@ -103,7 +103,7 @@ class SearchableStore(ReadableStore):
         refuse_unknown("similarity_search_with_score_by_vector", kwargs)
         vector, count, condition = unit_query(embedding), checked_count(k, "k"), compile_filter(filter)
         with self._engine.snapshot() as snapshot:
-            _check_dimension(vector, snapshot)
+            check_dimension(vector, snapshot)
             return _nearest(snapshot, vector, count, condition)
 
     def dense_search(
@@ -130,7 +130,7 @@ class SearchableStore(ReadableStore):
         """
         query, wanted = unit_query(vector), wanted_ids(ids, method="dense_scores()")
         with self._engine.snapshot() as snapshot:
-            _check_dimension(query, snapshot)
+            check_dimension(query, snapshot)
             found = rows.pks_of(snapshot.connection, wanted)
             scores = snapshot.view.scores(query, np.array(list(found.values()), dtype=np.int64))
         by_id = dict(zip(found, scores.tolist()))
@@ -147,101 +147,6 @@ class SearchableStore(ReadableStore):
             found = rows.pks_of(snapshot.connection, wanted)
             vectors = snapshot.view.vectors(np.array(list(found.values()), dtype=np.int64))
         return dict(zip(found, vectors))
-
-    def hits_by_side(
-        self,
-        query: str,
-        k: int,
-        *,
-        searched: Collection[SideName],
-        scored: Collection[SideName] = (),
-        filter: Filter | None = None,  # noqa: A002 - LangChain's name
-        vector: FloatArray | None = None,
-    ) -> list[Hit]:
-        """What recall asks: search by vector, by words or by both, all in one state of the store.
-
-        Args:
-            query: Any text.
-            k: How many each side finds at most, at least 1.
-            searched: The sides that search.
-            scored: Further sides of which every hit has the score; those that search score all hits anyway.
-            filter: Conditions on the metadata, applied before the search.
-            vector: The query's, shape ``(d,)``, where it is known; it is believed to be of the model that made the
-                store's. None has the query embedded, anew where `reembed` replaces the model meanwhile.
-
-        Returns:
-            The dense side's hits, best first, then those that only the lexical side has, best first.
-
-        Raises:
-            InvalidArgumentError: The store was made with ``lexical=False`` and that side is asked.
-            ModelMismatchError: The store's vectors were made by another model.
-        """
-        names, count, condition = {*searched, *scored}, checked_count(k, "k"), compile_filter(filter)
-        return self._asked(
-            query,
-            names,
-            vector,
-            lambda snapshot, sides: hits(snapshot, sides, searched, count, condition),
-        )
-
-    def scores_by_side(
-        self,
-        query: str,
-        ids: Sequence[str],
-        *,
-        scored: Collection[SideName],
-        vector: FloatArray | None = None,
-    ) -> dict[SideName, dict[str, float]]:
-        """Scores of given documents, all in one state of the store: those that `hits_by_side` gives them.
-
-        Args:
-            query: Any text.
-            ids: Document ids; an unknown one is left out of the result.
-            scored: The sides that are asked.
-            vector: As for `hits_by_side`.
-
-        Returns:
-            By side, by id; ``{}`` where nothing is stored.
-
-        Raises:
-            InvalidArgumentError: The store was made with ``lexical=False`` and that side is asked.
-            ModelMismatchError: The store's vectors were made by another model.
-        """
-        wanted = wanted_ids(ids, method="scores_by_side()")
-        return dict(
-            self._asked(
-                query,
-                scored,
-                vector,
-                lambda snapshot, sides: list(scores_by_id(snapshot, sides, wanted).items()),
-            )
-        )
-
-    def _asked(
-        self,
-        query: str,
-        names: Collection[SideName],
-        given: FloatArray | None,
-        search: Callable[[Snapshot, dict[SideName, Side]], list[Answer]],
-    ) -> list[Answer]:
-        """Search with some sides of one snapshot, embedding the query only where one needs its vector."""
-        text = checked_query(query)
-
-        def with_sides(snapshot: Snapshot, vector: FloatArray | None) -> list[Answer]:
-            sides: dict[SideName, Side] = {}
-            if "dense" in names and vector is not None:
-                sides["dense"] = DenseSide(snapshot, vector)
-            if "lexical" in names:
-                sides["lexical"] = LexicalSide(self._lexicon(snapshot), text)
-            return search(snapshot, sides)
-
-        if "dense" in names and given is None:
-            return self._engine.answer(text, with_sides)
-        known = None if given is None else unit_query(given)
-        with self._engine.snapshot() as snapshot:
-            if known is not None:
-                _check_dimension(known, snapshot)
-            return with_sides(snapshot, known)
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
         return relevance
@@ -299,7 +204,7 @@ class SearchableStore(ReadableStore):
             compile_filter(filter),
         )
         with self._engine.snapshot() as snapshot:
-            _check_dimension(vector, snapshot)
+            check_dimension(vector, snapshot)
             return choose(snapshot, vector, condition)
 
 
@@ -335,7 +240,8 @@ def _nearest(snapshot: Snapshot, vector: FloatArray, k: int, condition: Conditio
     ]
 
 
-def _check_dimension(vector: FloatArray, snapshot: Snapshot) -> None:
+def check_dimension(vector: FloatArray, snapshot: Snapshot) -> None:
+    """Raise InvalidArgumentError where a query vector, shape ``(d,)``, has another dimension than the store's."""
     dimension = snapshot.state.dimension
     if dimension is not None and len(vector) != dimension:
         raise InvalidArgumentError(
