@@ -8,12 +8,14 @@ from typing import Any, ClassVar
 from langchain_core.runnables import run_in_executor
 from langchain_core.runnables.config import ContextThreadPoolExecutor
 
+from langchain_rerank_retriever.protocols import RecallMode
 from langchain_rerank_retriever.recall.candidate import (
     Candidate,
     RecallRequest,
     RecallSource,
     StageScore,
 )
+from langchain_rerank_retriever.recall.foreign import VectorStoreRecall
 from langchain_rerank_retriever.recall.joining import fuse
 from langchain_rerank_retriever.recall.store import StoreRecall
 
@@ -23,7 +25,12 @@ _AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True)
 class FusedRecall:
-    """Several sources; a filter goes to each of them, and where one fails, the query fails."""
+    """Several sources, each asked by what of a request it can use; where one fails, the query fails.
+
+    A recall mode goes to those that have it, and the others keep their own order; `search_kwargs` go to vector stores
+    of others. What none of them can use is refused, as by a single source. A filter goes to all: a document that it is
+    to keep out must not come in elsewhere.
+    """
 
     sources: Sequence[RecallSource]
     score_is_opaque: ClassVar[bool] = False
@@ -35,11 +42,12 @@ class FusedRecall:
 
     def recall(self, request: RecallRequest) -> list[Candidate]:
         """Ask the sources, those that wait for servers side by side, and fuse."""
-        return fuse(_side_by_side([(one, request) for one in self.sources]), request.fetch_k)
+        return fuse(_side_by_side(list(zip(self.sources, self._requests(request)))), request.fetch_k)
 
     async def arecall(self, request: RecallRequest) -> list[Candidate]:
         """Ask all sources at once and fuse."""
-        return fuse(await _all([one.arecall(request) for one in self.sources]), request.fetch_k)
+        asked = zip(self.sources, self._requests(request))
+        return fuse(await _all([source.arecall(one) for source, one in asked]), request.fetch_k)
 
     def scores_of(
         self, query: str, ids: Iterable[str], wanted: frozenset[StageScore]
@@ -50,6 +58,19 @@ class FusedRecall:
             for stage, scores in source.scores_of(query, names, wanted).items():
                 result.setdefault(stage, {}).update(scores)
         return result
+
+    def _requests(self, request: RecallRequest) -> list[RecallRequest]:
+        """Make a request for each source, without what only others can use."""
+        moded = [_has_mode(one, request.mode) for one in self.sources]
+        taking = [_takes_arguments(one) for one in self.sources]
+        return [
+            replace(
+                request,
+                mode=request.mode if has_mode or not any(moded) else None,
+                search_kwargs=request.search_kwargs if takes or not any(taking) else None,
+            )
+            for has_mode, takes in zip(moded, taking)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +150,21 @@ def _filled(candidate: Candidate, scores: dict[StageScore, dict[str, float]]) ->
     found = {f"{stage}_score": of[name] for stage, of in scores.items() if name in of}
     lacking: dict[str, Any] = {key: one for key, one in found.items() if getattr(candidate, key) is None}
     return replace(candidate, **lacking)
+
+
+def _has_mode(source: RecallSource, mode: RecallMode | None) -> bool:
+    if mode in (None, "dense"):
+        return True
+    if isinstance(source, FusedRecall):
+        return any(_has_mode(one, mode) for one in source.sources)
+    # Whatever scores by BM25 also searches by it.
+    return "lexical" in source.stage_scores
+
+
+def _takes_arguments(source: RecallSource) -> bool:
+    if isinstance(source, FusedRecall):
+        return any(_takes_arguments(one) for one in source.sources)
+    return isinstance(source, VectorStoreRecall)
 
 
 def _side_by_side(searches: Sequence[tuple[RecallSource, RecallRequest]]) -> list[list[Candidate]]:
