@@ -102,17 +102,21 @@ class RerankRetriever(AssembledRetriever):
 
     Args:
         recall: A `FaissStore`, any `VectorStore`, any `BaseRetriever`, or a list of those, fused by
-            reciprocal rank; where one of them fails, the query fails. A foreign source is believed in its order
-            alone: `recall_score` is its own number, of which it is not known whether higher is better. Arguments of a
-            foreign store that hold for every query go into `store.as_retriever(search_kwargs={...})`. It must have been
-            filled with the embeddings that it is asked with; only a `FaissStore` checks that.
+            reciprocal rank; where one of them fails, the query fails. In a list, documents are told apart by id, and
+            one without an id is the one that has its text. A foreign source is believed in its order alone:
+            `recall_score` is its own number, of which it is not known whether higher is better. Arguments of a foreign
+            store that hold for every query go into `store.as_retriever(search_kwargs={...})`, and a source of a list
+            that needs settings of its own into a retriever of its own, such as `RerankRetriever(ours,
+            recall_mode="hybrid", k=100)`, which is a source like others. A foreign store must have been filled with
+            the embeddings that it is asked with; only a `FaissStore` checks that.
         reranker: A `CrossEncoderScorer` or any other `BaseCrossEncoder`, any `BaseDocumentCompressor`, or None for
             recall only. A list is a cascade, the cheap one first: each stage gets what the one before left, in its
             order, and all but the last must be compressors, which say how many they leave, as in
             `[CrossEncoderReranker(model=small, top_n=30), large]`. A blend weighs the scores of the last.
         k: How many documents to return at most.
         fetch_k: How many candidates to recall and re-rank; where it is below `k`, `k` candidates are recalled.
-        recall_mode: `"dense"`, `"lexical"` (BM25) or `"hybrid"`; None is dense, or a foreign source's own order.
+        recall_mode: `"dense"`, `"lexical"` (BM25) or `"hybrid"`; None is dense, or a foreign source's own order. Of a
+            list, those sources take it that have it, and the others keep their own order; one must have it.
         score_threshold: Leave out documents whose `relevance_score` is lower. Only a fitted blend gives that score a
             scale (a probability); without one, a warning says so once.
         blend: Fitted weights of the stages, as `tune` makes them; None orders by the re-ranker alone.
@@ -163,7 +167,8 @@ class RerankRetriever(AssembledRetriever):
             extra_queries: Further wordings, such as a chat model's (`MultiQueryRetriever`): candidates are recalled
                 with each of them, too, the lists fused by reciprocal rank, and re-ranked for `query` itself.
             search_kwargs: For foreign stores: further arguments of their search methods, passed through untouched,
-                such as `{"expr": "year > 2020"}` for Milvus.
+                such as `{"expr": "year > 2020"}` for Milvus. Of a list, every source must take them, since an `expr`
+                that binds only some would let through what it is to keep out.
 
         Raises:
             InvalidArgumentError: For a blank query, an argument out of range, or one that does not go with the parts.

@@ -124,10 +124,14 @@ class RetrieverRecall(ForeignRecall):
             return _unscored(self.retriever.invoke(request.query), self.name, request)
 
     async def arecall(self, request: RecallRequest) -> list[Candidate]:
-        """Invoke the retriever's own async side."""
+        """Invoke the retriever's own async side (LangChain's default is a thread); without one, in a thread."""
         self._check(request)
         with _failures_of(self.name):
-            return _unscored(await self.retriever.ainvoke(request.query), self.name, request)
+            try:
+                return _unscored(await self.retriever.ainvoke(request.query), self.name, request)
+            except NotImplementedError:
+                pass  # As of stores: some say of their async side that they lack it.
+        return await run_in_executor(None, self.recall, request)
 
     def _check(self, request: RecallRequest) -> None:
         _refuse_mode(request, self.name)

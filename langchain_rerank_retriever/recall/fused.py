@@ -8,14 +8,15 @@ from typing import Any, ClassVar
 from langchain_core.runnables import run_in_executor
 from langchain_core.runnables.config import ContextThreadPoolExecutor
 
+from langchain_rerank_retriever.protocols import RecallMode
 from langchain_rerank_retriever.recall.candidate import (
     Candidate,
     RecallRequest,
     RecallSource,
     StageScore,
-    document_key,
 )
-from langchain_rerank_retriever.recall.fusion import reciprocal_rank_scores
+from langchain_rerank_retriever.recall.foreign import VectorStoreRecall
+from langchain_rerank_retriever.recall.joining import fuse
 from langchain_rerank_retriever.recall.store import StoreRecall
 
 #: Searches of one query that run side by side at most: more than users have stores, few enough threads for a batch.
@@ -24,7 +25,12 @@ _AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True)
 class FusedRecall:
-    """Several sources; a filter goes to each of them, and where one fails, the query fails."""
+    """Several sources; where one fails, the query fails.
+
+    A recall mode goes to those that have it, and the others keep their own order; where none has it, it is refused. A
+    filter and `search_kwargs`, which may hold one, go to all: a document that is to be kept out must not come in
+    elsewhere.
+    """
 
     sources: Sequence[RecallSource]
     score_is_opaque: ClassVar[bool] = False
@@ -36,11 +42,12 @@ class FusedRecall:
 
     def recall(self, request: RecallRequest) -> list[Candidate]:
         """Ask the sources, those that wait for servers side by side, and fuse."""
-        return _fuse(_side_by_side([(one, request) for one in self.sources]), request.fetch_k)
+        return fuse(_side_by_side(list(zip(self.sources, self._requests(request)))), request.fetch_k)
 
     async def arecall(self, request: RecallRequest) -> list[Candidate]:
         """Ask all sources at once and fuse."""
-        return _fuse(await _all([one.arecall(request) for one in self.sources]), request.fetch_k)
+        asked = zip(self.sources, self._requests(request))
+        return fuse(await _all([source.arecall(one) for source, one in asked]), request.fetch_k)
 
     def scores_of(
         self, query: str, ids: Iterable[str], wanted: frozenset[StageScore]
@@ -51,6 +58,13 @@ class FusedRecall:
             for stage, scores in source.scores_of(query, names, wanted).items():
                 result.setdefault(stage, {}).update(scores)
         return result
+
+    def _requests(self, request: RecallRequest) -> list[RecallRequest]:
+        """Make a request for each source, without what only others can use."""
+        moded = [_has_mode(one, request.mode) for one in self.sources]
+        return [
+            replace(request, mode=request.mode if has_mode or not any(moded) else None) for has_mode in moded
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +113,7 @@ class ManyQueriesRecall:
             [replace(one, dense_score=None, lexical_score=None) for one in candidates]
             for candidates in others
         ]
-        fused = _fuse([first, *nameless], request.fetch_k)
+        fused = fuse([first, *nameless], request.fetch_k)
         missing = [one.document.id for one in fused if _lacks(one, request.stage_scores)]
         if not missing:
             return fused
@@ -130,6 +144,15 @@ def _filled(candidate: Candidate, scores: dict[StageScore, dict[str, float]]) ->
     found = {f"{stage}_score": of[name] for stage, of in scores.items() if name in of}
     lacking: dict[str, Any] = {key: one for key, one in found.items() if getattr(candidate, key) is None}
     return replace(candidate, **lacking)
+
+
+def _has_mode(source: RecallSource, mode: RecallMode | None) -> bool:
+    if mode in (None, "dense"):
+        return True
+    if isinstance(source, FusedRecall):
+        return any(_has_mode(one, mode) for one in source.sources)
+    # Whatever scores by BM25 also searches by it.
+    return "lexical" in source.stage_scores
 
 
 def _side_by_side(searches: Sequence[tuple[RecallSource, RecallRequest]]) -> list[list[Candidate]]:
@@ -166,21 +189,3 @@ async def _all(searches: Sequence[Coroutine[Any, Any, list[Candidate]]]) -> list
     finally:
         for task in tasks:
             task.cancel()
-
-
-def _fuse(lists: Sequence[list[Candidate]], fetch_k: int) -> list[Candidate]:
-    by_key: dict[str, list[Candidate]] = {}
-    keys = [[document_key(candidate.document) for candidate in candidates] for candidates in lists]
-    for names, candidates in zip(keys, lists, strict=True):
-        for name, candidate in zip(names, candidates, strict=True):
-            by_key.setdefault(name, []).append(candidate)
-    scores = reciprocal_rank_scores(keys)
-    best = sorted(scores, key=lambda key: -scores[key])[:fetch_k]
-    return [_joined(by_key[key], scores[key]) for key in best]
-
-
-def _joined(found: list[Candidate], score: float) -> Candidate:
-    """Make one candidate of what several lists say of one document."""
-    dense = next((one.dense_score for one in found if one.dense_score is not None), None)
-    lexical = next((one.lexical_score for one in found if one.lexical_score is not None), None)
-    return Candidate(found[0].document, score, dense, lexical)

@@ -15,6 +15,7 @@ from . import rows
 from .engine import Snapshot
 from .filters import Condition, compile_filter
 from .reading import Filter, ReadableStore, Scored, only_documents
+from .sides import nearest
 from .validation import checked_count, checked_query, refuse_unknown, wanted_ids
 from .vectors import unit_query
 
@@ -102,7 +103,7 @@ class SearchableStore(ReadableStore):
         refuse_unknown("similarity_search_with_score_by_vector", kwargs)
         vector, count, condition = unit_query(embedding), checked_count(k, "k"), compile_filter(filter)
         with self._engine.snapshot() as snapshot:
-            _check_dimension(vector, snapshot)
+            check_dimension(vector, snapshot)
             return _nearest(snapshot, vector, count, condition)
 
     def dense_search(
@@ -129,7 +130,7 @@ class SearchableStore(ReadableStore):
         """
         query, wanted = unit_query(vector), wanted_ids(ids, method="dense_scores()")
         with self._engine.snapshot() as snapshot:
-            _check_dimension(query, snapshot)
+            check_dimension(query, snapshot)
             found = rows.pks_of(snapshot.connection, wanted)
             scores = snapshot.view.scores(query, np.array(list(found.values()), dtype=np.int64))
         by_id = dict(zip(found, scores.tolist()))
@@ -203,7 +204,7 @@ class SearchableStore(ReadableStore):
             compile_filter(filter),
         )
         with self._engine.snapshot() as snapshot:
-            _check_dimension(vector, snapshot)
+            check_dimension(vector, snapshot)
             return choose(snapshot, vector, condition)
 
 
@@ -219,7 +220,7 @@ class _Diverse:
         self._lambda = float(lambda_mult)
 
     def __call__(self, snapshot: Snapshot, vector: FloatArray, condition: Condition | None) -> list[Document]:
-        pks, _ = _best(snapshot, vector, self._fetch_k, condition)
+        pks, _ = nearest(snapshot, vector, self._fetch_k, condition)
         vectors = snapshot.view.vectors(np.array(pks, dtype=np.int64))
         chosen = maximal_marginal_relevance(vector, vectors.tolist(), lambda_mult=self._lambda, k=self._k)
         return [
@@ -232,22 +233,15 @@ def relevance(cosine: float) -> float:
     return (1.0 + cosine) / 2.0
 
 
-def _best(
-    snapshot: Snapshot, vector: FloatArray, k: int, condition: Condition | None
-) -> tuple[list[int], list[float]]:
-    allowed = None if condition is None else rows.matching(snapshot.connection, condition)
-    pks, scores = snapshot.view.search(vector, k, allowed)
-    return pks.tolist(), scores.tolist()
-
-
 def _nearest(snapshot: Snapshot, vector: FloatArray, k: int, condition: Condition | None) -> Scored:
-    pks, scores = _best(snapshot, vector, k, condition)
+    pks, scores = nearest(snapshot, vector, k, condition)
     return [
         (stored.document(), score) for stored, score in zip(rows.by_pks(snapshot.connection, pks), scores)
     ]
 
 
-def _check_dimension(vector: FloatArray, snapshot: Snapshot) -> None:
+def check_dimension(vector: FloatArray, snapshot: Snapshot) -> None:
+    """Raise InvalidArgumentError where a query vector, shape ``(d,)``, has another dimension than the store's."""
     dimension = snapshot.state.dimension
     if dimension is not None and len(vector) != dimension:
         raise InvalidArgumentError(

@@ -10,8 +10,8 @@ from langchain_core.runnables.config import run_in_executor
 from langchain_rerank_retriever.errors import InvalidArgumentError
 
 from . import rows
+from .recalling import RecallableStore
 from .repair import RepairResult, repair
-from .searching import SearchableStore
 from .validation import (
     Entry,
     MetadataDefault,
@@ -23,7 +23,7 @@ from .validation import (
 from .vectors import unit_table
 
 
-class WritableStore(SearchableStore):
+class WritableStore(RecallableStore):
     """What FaissStore does to its documents."""
 
     _blank: Literal["keep", "raise"]

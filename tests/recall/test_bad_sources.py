@@ -13,7 +13,7 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStore, VectorStoreRetriever
 
-from langchain_rerank_retriever import FaissStore
+from langchain_rerank_retriever import FaissStore, RerankRetriever
 from langchain_rerank_retriever.errors import InvalidArgumentError, RecallError, RerankError
 from langchain_rerank_retriever.recall import Candidate, RecallRequest, source_of
 from langchain_rerank_retriever.testing import FaultyStore, HashEmbeddings
@@ -256,6 +256,27 @@ async def test_without_an_async_side_a_thread_is_used() -> None:
     assert ids(await both(SyncOnly(named("a", "b")))) == ["a", "b"]
     found = await both(SyncOnlyWithScores(named("a", "b"), [0.1, 0.2]))
     assert [one.recall_score for one in found] == [0.1, 0.2]
+
+
+class SyncOnlyRetriever(ListRetriever):
+    """Says of its async side that it has none."""
+
+    async def _aget_relevant_documents(self, query: str, **_: Any) -> list[Document]:
+        raise NotImplementedError
+
+
+class SearchlessRetriever(SyncOnlyRetriever):
+    def _get_relevant_documents(self, query: str, **_: Any) -> list[Document]:
+        raise NotImplementedError("nor a sync one")
+
+
+async def test_a_retriever_without_an_async_side_is_asked_in_a_thread() -> None:
+    retriever = SyncOnlyRetriever(documents=named("a", "b"))
+    assert ids(await both(retriever)) == ["a", "b"]
+    assert ids(await both([retriever, PlainStore(named("b", "c"))])) == ["b", "a", "c"]
+    assert [one.id for one in await RerankRetriever(retriever).ainvoke("q")] == ["a", "b"]
+    with pytest.raises(RecallError, match="SearchlessRetriever failed: NotImplementedError: nor a sync one"):
+        await source_of(SearchlessRetriever(documents=[])).arecall(request())
 
 
 @both_ways

@@ -10,7 +10,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import InMemoryVectorStore, VectorStore
 
-from langchain_rerank_retriever import FaissStore
+from langchain_rerank_retriever import FaissStore, RerankRetriever
 from langchain_rerank_retriever.errors import InvalidArgumentError
 from langchain_rerank_retriever.recall import Candidate, RecallRequest, source_of
 from langchain_rerank_retriever.recall.candidate import document_key
@@ -312,3 +312,70 @@ async def test_a_retriever_takes_no_filter() -> None:
 def test_what_is_no_source(recall: Any) -> None:
     with pytest.raises(InvalidArgumentError, match=r"recall must be a FaissStore, .*; got"):
         source_of(recall)
+
+
+# ---------------------------------------------------------------- what only some of a list can use
+
+
+async def test_a_recall_mode_goes_to_those_of_a_list_that_have_it(hash_embeddings: HashEmbeddings) -> None:
+    """Ours by words alone, in order a, d (two of two words; one of four); theirs as they are: d, e."""
+    foreign = PlainStore(named("d", "e"))
+    retriever = ListRetriever(documents=named("e"))
+    with (
+        FaissStore.from_texts(TEXTS, hash_embeddings, ids=list("abcde")) as ours,
+        FaissStore.from_texts(["blue sky"], hash_embeddings, ids=["f"], lexical=False) as plain,
+    ):
+        assert ids(await both(ours, query="red night", mode="lexical")) == ["d", "a"]
+        found = await both([foreign, ours, retriever], query="red night", mode="lexical", fetch_k=9)
+        expected = {"d": 2 / 61, "e": 1 / 62 + 1 / 61, "a": 1 / 62}
+        assert {one.document.id: one.recall_score for one in found} == pytest.approx(expected, rel=1e-12)
+        scores = {one.document.id: one.lexical_score for one in found}
+        assert scores["e"] is None
+        assert scores["d"] == ours.lexical_scores("red night", ["d"])["d"]
+        assert foreign.asked == [{"k": 9}] * 2
+
+        # A list within a list, and a store of ours that has no lexical index.
+        nested = await both([[foreign, ours], plain], query="red night", mode="lexical", fetch_k=9)
+        assert set(ids(nested)) == {"a", "d", "e", "f"}
+        hybrid = await both([plain, ours, foreign], fetch_k=9, mode="hybrid")
+        alone = {one.document.id: one for one in await both(ours, fetch_k=9, mode="hybrid")}
+        assert {one.document.id: one.lexical_score for one in hybrid if one.document.id in "abc"} == {
+            name: alone[name].lexical_score for name in "abc"
+        }
+        for none_has_it in ([foreign, retriever], [foreign, [plain, retriever]]):
+            with pytest.raises(
+                InvalidArgumentError, match="recall_mode='hybrid' needs a FaissStore; PlainStore"
+            ):
+                source_of(none_has_it).recall(request(mode="hybrid"))
+            with pytest.raises(
+                InvalidArgumentError, match="recall_mode='hybrid' needs a FaissStore; PlainStore"
+            ):
+                await source_of(none_has_it).arecall(request(mode="hybrid"))
+
+
+async def test_search_kwargs_bind_all_sources_of_a_list_or_none(hash_embeddings: HashEmbeddings) -> None:
+    """An `expr` that bound some of them only would let through what it is to keep out."""
+    one, other = PlainStore(named("a")), PlainStore(named("b"))
+    asked = {"search_kwargs": {"expr": "year > 2020"}}
+    with FaissStore.from_texts(TEXTS[:1], hash_embeddings, ids=["d"]) as ours:
+        found = await both([one, other.as_retriever()], fetch_k=9, **asked)
+        assert sorted(map(str, ids(found))) == ["a", "b"]
+        assert one.asked == other.asked == [{"k": 9, "expr": "year > 2020"}] * 2
+        with pytest.raises(InvalidArgumentError, match="search_kwargs are for foreign stores"):
+            source_of([one, ours]).recall(request(**asked))
+        with pytest.raises(InvalidArgumentError, match="search_kwargs= cannot be passed on to ListRetriever"):
+            await source_of([one, ListRetriever(documents=named("c"))]).arecall(request(**asked))
+
+
+async def test_a_source_of_a_list_with_settings_of_its_own(hash_embeddings: HashEmbeddings) -> None:
+    """A retriever over ours is a source like others: hybrid, while the list as a whole is asked for no mode."""
+    theirs = PlainStore(named("x"))
+    with FaissStore.from_texts(TEXTS, hash_embeddings, ids=list("abcde")) as ours:
+        inner = RerankRetriever(ours, recall_mode="hybrid", k=100)
+        expected = ids(source_of(ours).recall(request(query="apple sun", mode="hybrid", fetch_k=9)))
+        assert expected != ids(source_of(ours).recall(request(query="apple sun", fetch_k=9)))
+        outer = RerankRetriever([inner, theirs], k=9)
+        for found in (outer.invoke("apple sun"), await outer.ainvoke("apple sun")):
+            assert [one.id for one in found if one.id != "x"] == expected
+            sums = {name: 1 / (61 + place) for place, name in enumerate(expected)} | {"x": 1 / 61}
+            assert {one.id: one.metadata["recall_score"] for one in found} == pytest.approx(sums)

@@ -100,7 +100,7 @@ def test_our_own_are_asked_meanwhile_in_the_callers_thread(
     barrier, seen = threading.Barrier(2, timeout=20), list[str]()
     remote = Meeting(barrier=barrier, names="ab", seen=seen)
     threads = []
-    search = store.similarity_search_with_score_by_vector
+    search = store.hits_by_side
 
     def meet(*args: Any, **kwargs: Any) -> Any:
         threads.append(threading.current_thread())
@@ -108,7 +108,7 @@ def test_our_own_are_asked_meanwhile_in_the_callers_thread(
             barrier.wait()  # the foreign one is being asked at this moment
         return search(*args, **kwargs)
 
-    monkeypatch.setattr(store, "similarity_search_with_score_by_vector", meet)
+    monkeypatch.setattr(store, "hits_by_side", meet)
     assert {"a", "b"} <= set(ids(source_of([remote, store]).recall(request(fetch_k=9))))
     with_queries(source_of([store, store]), "word1", ["word2"]).recall(request(query="word1"))
     assert threads == [threading.current_thread()] * 5
@@ -239,14 +239,14 @@ def test_a_document_deleted_between_the_queries_is_left_out(
     embeddings: HashEmbeddings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with FaissStore.from_texts(["a", "b", "c d"], embeddings, ids=["1", "2", "3"]) as changing:
-        fill = changing.lexical_scores
+        fill = changing.scores_by_side
 
-        def delete_first(query: str, wanted: Any) -> dict[str, float]:
+        def delete_first(*arguments: Any, **named: Any) -> Any:
             changing.delete(["3"])
-            return fill(query, wanted)
+            return fill(*arguments, **named)
 
         source = with_queries(source_of(changing), "a", ["d"])
-        monkeypatch.setattr(changing, "lexical_scores", delete_first)
+        monkeypatch.setattr(changing, "scores_by_side", delete_first)
         asked = request(query="a", fetch_k=1, mode="lexical", stage_scores=frozenset({"lexical"}))
         assert ids(source.recall(asked)) == ["1"]
         found = source.recall(

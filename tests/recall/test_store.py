@@ -109,8 +109,10 @@ def test_lexical_recall_does_not_ask_the_model(store: FaissStore, monkeypatch: p
     def refuse(text: str) -> None:
         raise AssertionError(text)
 
-    monkeypatch.setattr(store, "embed_query", refuse)
+    monkeypatch.setattr(store.embeddings, "embed_query", refuse)
     assert source_of(store).recall(request(mode="lexical"))
+    with pytest.raises(AssertionError, match=QUERY):
+        source_of(store).recall(request(mode="hybrid"))
 
 
 def test_no_word_of_the_query_occurs(store: FaissStore) -> None:
@@ -201,21 +203,6 @@ def test_equal_scores_come_in_order_of_insertion(embeddings: HashEmbeddings) -> 
     with FaissStore.from_texts(["word1 word2"] * 5, embeddings, ids=list("edcba")) as equal:
         for mode in ("dense", "lexical"):
             assert ids(source_of(equal).recall(request(query="word1", mode=mode))) == list("edcba")  # type: ignore[arg-type]
-
-
-def test_a_document_deleted_in_the_middle_is_left_out(
-    embeddings: HashEmbeddings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with FaissStore.from_texts(["a b", "b c", "c d"], embeddings, ids=["1", "2", "3"]) as changing:
-        fill = changing.lexical_scores
-
-        def delete_first(query: str, wanted: Any) -> dict[str, float]:
-            changing.delete(["2"])
-            return fill(query, wanted)
-
-        monkeypatch.setattr(changing, "lexical_scores", delete_first)
-        asked = request(query="a", stage_scores=frozenset({"lexical"}))
-        assert set(ids(source_of(changing).recall(asked))) == {"1", "3"}
 
 
 def test_a_retriever_is_made_for_a_language_and_stays_so(embeddings: HashEmbeddings, tmp_path: Path) -> None:

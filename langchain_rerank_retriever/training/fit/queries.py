@@ -7,6 +7,7 @@ import numpy as np
 
 from langchain_rerank_retriever.protocols import Encoder, FloatArray
 from langchain_rerank_retriever.store import FaissStore
+from langchain_rerank_retriever.store.sides import Hit, SideName
 
 #: Queries embedded in one request: enough to fill batches sorted by length, few enough not to keep others waiting.
 AT_ONCE = 256
@@ -36,6 +37,16 @@ class AskedStore:
         """Do as the store's method, for a query that was given without asking the model."""
         known = self._vectors.get(text)
         return self._store.embed_query(text) if known is None else known
+
+    def hits_by_side(self, query: str, k: int, **arguments: Any) -> list[Hit]:
+        """Do as the store's method, with the vector of a query that was given."""
+        return self._store.hits_by_side(query, k, vector=self._vectors.get(query), **arguments)
+
+    def scores_by_side(
+        self, query: str, ids: Sequence[str], **arguments: Any
+    ) -> dict[SideName, dict[str, float]]:
+        """Do as the store's method, with the vector of a query that was given."""
+        return self._store.scores_by_side(query, ids, vector=self._vectors.get(query), **arguments)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)

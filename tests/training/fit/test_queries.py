@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ from langchain_core.documents import Document
 
 from langchain_rerank_retriever import FaissStore
 from langchain_rerank_retriever.protocols import TextKind
+from langchain_rerank_retriever.recall import RecallRequest
+from langchain_rerank_retriever.recall.store import StoreRecall
 from langchain_rerank_retriever.training.data.reading import TrainingData
 from langchain_rerank_retriever.training.fit import queries
 from langchain_rerank_retriever.training.fit.mining import mine_lists
@@ -64,6 +67,26 @@ def test_batches_and_lengths(monkeypatch: Any) -> None:
         assert abs(np.linalg.norm(vector) - 1) < 1e-6
         assert vector @ np.array(model._vector(text)) > 0.999
     assert model.batches == [4, 4, 1]
+
+
+def test_recall_takes_the_vectors_that_are_known() -> None:
+    model = Batched()
+    store = filled(model)
+    asked = AskedStore(store, ["text number 7"])
+    model.batches.clear()
+    source = StoreRecall(asked)  # type: ignore[arg-type]
+    request = RecallRequest("text number 7", 5, "hybrid")
+    found = source.recall(request)
+    assert [one.dense_score for one in found] == list(
+        store.dense_scores(
+            asked.embed_query("text number 7"), [one.document.id or "" for one in found]
+        ).values()
+    )
+    scores = source.scores_of("text number 7", ["d7"], frozenset({"dense"}))
+    assert scores == {"dense": {"d7": next(one.dense_score for one in found if one.document.id == "d7")}}
+    assert model.batches == []
+    source.recall(replace(request, query="unknown"))
+    assert model.batches == [1]
 
 
 def test_mining_does_not_ask_the_model_by_chance() -> None:
