@@ -15,7 +15,6 @@ from langchain_rerank_retriever.recall.candidate import (
     RecallSource,
     StageScore,
 )
-from langchain_rerank_retriever.recall.foreign import VectorStoreRecall
 from langchain_rerank_retriever.recall.joining import fuse
 from langchain_rerank_retriever.recall.store import StoreRecall
 
