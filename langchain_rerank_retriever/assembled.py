@@ -15,9 +15,11 @@ from langchain_rerank_retriever import bundle
 from langchain_rerank_retriever.answering.options import SETTINGS, checked
 from langchain_rerank_retriever.answering.stages import stages_of
 from langchain_rerank_retriever.blend import Blend
+from langchain_rerank_retriever.bundled_model import Placed
 from langchain_rerank_retriever.errors import InvalidArgumentError
 from langchain_rerank_retriever.protocols import RecallMode
 from langchain_rerank_retriever.recall import source_of
+from langchain_rerank_retriever.runtime.choosing.select import BackendName, Precision
 from langchain_rerank_retriever.store import FaissStore
 
 
@@ -159,6 +161,8 @@ class AssembledRetriever(BaseRetriever):
 
         What is not ours (a hosted embedding, a foreign store) is recorded by kind and must be passed to
         `load_local`. A folder that already holds a bundle keeps opening as the old one until the new one is complete.
+        Where models run is not kept, nor a precision that not every machine has (int8, float16; a warning says so):
+        `load_local` takes both.
 
         Raises:
             FormatError: If the folder holds something that is not a bundle.
@@ -183,6 +187,10 @@ class AssembledRetriever(BaseRetriever):
         read_only: bool = False,
         memory_map: bool | None = None,
         threads: int | None = None,
+        backend: BackendName | None = None,
+        precision: Precision | None = None,
+        device: str | None = None,
+        batch_size: int | None = None,
     ) -> Self:
         """Open a bundle; nothing is downloaded, nothing is unpickled.
 
@@ -201,12 +209,24 @@ class AssembledRetriever(BaseRetriever):
                 None does so from 512 MiB on. See `FaissStore`.
             threads: CPU threads of the models that are loaded here, and of the store where it builds an index; for
                 torch a setting of the whole process. None leaves it to the libraries.
+            backend: Of the bundle's own models, as `CrossEncoderScorer` takes it; None is `"auto"`. This and what
+                follows has no effect on models that are passed in, and is refused where both are.
+            precision: Of the bundle's own models; None is what they were saved with. `"int8"` is for the cross-encoder
+                alone, since the vectors of the store were made by the bi-encoder as it is. It is calibrated on pairs
+                of the store's documents, or where it has fewer than 16 on the documentation that comes with Python;
+                the correlation with float32 on them is `reranker.quantisation`, and below 0.99 it is refused. That is
+                done once, and kept in the user's cache folder. `langchain-rerank evaluate --precision int8` tells what
+                it does to the answers.
+            device: Of the bundle's own models, for instance `"cuda:1"`; None takes a GPU where there is one.
+            batch_size: Of the bundle's own models: the largest number of texts or pairs in a batch; None leaves it to
+                the token budget.
 
         Raises:
             FormatError: If the folder is no bundle, is damaged, or is of a newer version.
             ModelMismatchError: If `embeddings` are not what the index was built with, or those of `recall` not
                 those of the foreign store that the bundle was saved over.
-            InvalidArgumentError: If a foreign part is not passed in.
+            InvalidArgumentError: If a foreign part is not passed in; if a value is wrong or would have no effect; if
+                int8 changes the scores too much.
         """
         parts = bundle.load(
             folder,
@@ -215,7 +235,9 @@ class AssembledRetriever(BaseRetriever):
             recall=recall,
             read_only=read_only,
             memory_map=memory_map,
-            threads=threads,
+            placed=Placed(
+                device=device, backend=backend, precision=precision, batch_size=batch_size, threads=threads
+            ),
         )
         settings = {
             **parts.settings,

@@ -27,11 +27,17 @@ A part that is not ours, such as hosted embeddings or a server's vector store, i
 embeds some sentences, by which another model is noticed, and must be passed in again, as `embeddings` here. A
 `PooledEmbeddings` and a `CrossEncoderScorer` lie in the bundle and need not.
 
+Where and how the models run belongs to the machine: `load_local` takes `backend=`, `precision=`, `device=`,
+`batch_size=` and `threads=`. Of precisions, float32 and bfloat16 are kept where they were asked for; int8 is not: ask
+for it when opening, which calibrates it on the bundle's own documents.
+
 This module returns parts and never builds a retriever, so it has no public names:
 `langchain_rerank_retriever.retriever` has. What is in the store's folder: `langchain_rerank_retriever.store`.
 """
 
 import json
+import warnings
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +57,8 @@ from langchain_rerank_retriever.bundle_folder import (
     read_json,
     sweep,
 )
-from langchain_rerank_retriever.bundled_model import SavedModel
+from langchain_rerank_retriever.bundled_calibration import calibration_pairs
+from langchain_rerank_retriever.bundled_model import Placed, SavedModel, not_kept
 from langchain_rerank_retriever.bundled_recall import SavedEmbeddings, kind_of
 from langchain_rerank_retriever.bundled_reranker import SavedReranker, entries_of, noted, own_models
 from langchain_rerank_retriever.cross_encoder import CrossEncoderScorer
@@ -111,7 +118,8 @@ def save(  # the parts of a bundle
 ) -> None:
     """Write a bundle; an earlier one in the folder stays whole until the new one is.
 
-    A part that already lies in the folder as it should be (the live store, a model that did not change) is kept.
+    A part that already lies in the folder as it should be (the live store, a model that did not change) is kept. Warns
+    of a precision that is not kept.
 
     Raises:
         FormatError: If the folder holds something else.
@@ -141,6 +149,8 @@ def save(  # the parts of a bundle
         raise StorageError(f"The bundle in {target} could not be written: {error}.") from error
     parts = [part for name in ("recall", "embeddings", "reranker") for part in entries_of(manifest[name])]
     sweep(target, {part["folder"] for part in parts})
+    for told in _forgotten(recall, reranker):
+        warnings.warn(told, stacklevel=3)  # where save_local is called
 
 
 def load(
@@ -151,30 +161,39 @@ def load(
     recall: Any = None,
     read_only: bool = False,
     memory_map: bool | None = None,
-    threads: int | None = None,
+    placed: Placed | None = None,
 ) -> Bundle:
-    """Open a bundle; see `RerankRetriever.load_local` for the arguments and errors."""
+    """Open a bundle; see `RerankRetriever.load_local` for the arguments, `placed` among them, and errors."""
+    placed = placed or Placed()
+    placed.check()
     if recall is not None and memory_map is not None:
         raise InvalidArgumentError(
             "memory_map is for the bundle's own store, whose place recall takes here: give it to the store that you "
             "pass in."
         )
     found = _look_up(Path(folder).resolve(), embeddings=embeddings, reranker=reranker, recall=recall)
+    placed.check_used(embeddings=found.bi_encoder is not None, scorer=found.reranker is not None)
     if found.foreign is not None:
         found.foreign.check(recall)
     with ExitStack() as opened:  # What is open already is closed again if a later part cannot be opened.
         if found.bi_encoder is not None:
             folder_, model = found.bi_encoder
-            embeddings = opened.enter_context(model.load_embeddings(folder_, threads=threads))
+            embeddings = opened.enter_context(model.load_embeddings(folder_, placed))
         if found.store is not None and embeddings is not None:
             store = FaissStore.load_local(
-                found.store, embeddings, read_only=read_only, memory_map=memory_map, threads=threads
+                found.store, embeddings, read_only=read_only, memory_map=memory_map, threads=placed.threads
             )
             recall = opened.enter_context(store)
         if found.reranker is not None:
-            reranker = found.reranker.load(opened, threads=threads)
+            reranker = found.reranker.load(opened, placed, _calibration(recall, placed))
         opened.pop_all()
     return Bundle(recall, reranker, found.blend, found.settings, found.report)
+
+
+def _calibration(recall: Any, placed: Placed) -> Sequence[tuple[str, str]] | None:
+    if placed.precision != "int8" or not isinstance(recall, FaissStore):
+        return None
+    return calibration_pairs(recall.documents())
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +295,14 @@ def _check_json(data: dict[str, Any]) -> None:
         raise InvalidArgumentError(
             f"The settings and the report must be JSON data with finite numbers ({error})."
         ) from error
+
+
+def _forgotten(recall: Any, reranker: Any) -> list[str]:
+    """Say once of each kind of model what is not kept of it."""
+    embeddings = recall.embeddings if isinstance(recall, FaissStore) else None
+    models = [embeddings] if isinstance(embeddings, PooledEmbeddings) else []
+    told = dict.fromkeys(map(not_kept, [*models, *(own_models(reranker) or ())]))
+    return [message for message in told if message is not None]
 
 
 def _save_store(target: Path, store: FaissStore) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from langchain_rerank_retriever.bundle_folder import folder_of
-from langchain_rerank_retriever.bundled_model import SavedModel
+from langchain_rerank_retriever.bundled_model import Placed, SavedModel
 from langchain_rerank_retriever.cross_encoder import CrossEncoderScorer
 from langchain_rerank_retriever.errors import FormatError
 from langchain_rerank_retriever.reranker import CrossEncoderReranker
@@ -96,19 +96,22 @@ class SavedReranker:
             )
         )
 
-    def load(self, opened: ExitStack, *, threads: int | None) -> Any:
+    def load(
+        self, opened: ExitStack, placed: Placed, calibration: Sequence[tuple[str, str]] | None = None
+    ) -> Any:
         """Load all models.
 
         Args:
             opened: Closes them again where a later one cannot be loaded.
-            threads: As `CrossEncoderScorer` takes it.
+            placed: Where and how they run.
+            calibration: As `CrossEncoderScorer` takes it.
 
         Returns:
             The stage, or a list of them where there are several.
         """
         stages: list[Any] = []
         for folder, model, limits in self.stages:
-            scorer = opened.enter_context(model.load_scorer(folder, threads=threads))
+            scorer = opened.enter_context(model.load_scorer(folder, placed, calibration))
             stages.append(scorer if limits is None else CrossEncoderReranker(model=scorer, **limits))
         return stages[0] if len(stages) == 1 else stages
 

@@ -76,6 +76,8 @@ class CrossEncoderScorer(ServedModel, BaseCrossEncoder):
             measurement shows to be faster here, which is done once for models of this shape.
         precision: Of the language model. ``"auto"``: half on a GPU; bf16 on a CPU where that is measured
             faster. ``"int8"`` quantises for OpenVINO; `quantisation` says how far the scores are from float32.
+            ``"auto"`` never takes it, however fast: it changes the order. Of a random head's top ten, 91 % were
+            the same; a tuned one's nDCG@10 was .812 instead of .807. `evaluate` tells what it does to yours.
         batch_size: Largest number of pairs in a batch; ``None`` leaves it to the token budget.
         threads: CPU threads, for torch a setting of the whole process; ``None`` leaves it alone.
         long_documents: ``"truncate"`` reads the beginning of a long passage; ``"max"`` reads all of it in

@@ -94,6 +94,8 @@ class PooledEmbeddings(ServedModel, Embeddings):
             measurement shows to be faster here, which is done once for models of this shape.
         precision: Of the language model. ``"auto"``: half on a GPU; bf16 on a CPU where that is measured
             faster. ``"int8"`` quantises for OpenVINO; `quantisation` says how far the vectors are from float32.
+            ``"auto"`` never takes it, however fast: it changes the order of what is found. Embed documents and
+            queries alike: a store does not notice that the same model runs in another precision.
         batch_size: Largest number of texts in a batch; ``None`` leaves it to the token budget.
         threads: CPU threads, for torch a setting of the whole process; ``None`` leaves it alone.
         show_progress: Whether long calls draw a bar on stderr.

@@ -1,7 +1,8 @@
 """How fast a retriever is on this machine: by stage, by the machine's own limit, and next to LangChain's recipe.
 
 Use it to find out what a query waits for, whether another `fetch_k`, `precision` or `backend` pays, and what a
-machine is good for. The same as a command: `langchain-rerank bench my-bundle`.
+machine is good for: `RerankRetriever.load_local` takes the last two. The same as a command:
+`langchain-rerank bench my-bundle --precision int8`.
 
 ```python
 from langchain_rerank_retriever import CrossEncoderScorer, PooledEmbeddings, RerankRetriever

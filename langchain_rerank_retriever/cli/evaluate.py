@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from langchain_rerank_retriever.bundle_folder import MANIFEST
+from langchain_rerank_retriever.bundled_model import Placed
 from langchain_rerank_retriever.cli.opening import opened_bundle
 from langchain_rerank_retriever.cli.output import print_json, print_text
 from langchain_rerank_retriever.errors import InvalidArgumentError
@@ -84,6 +85,7 @@ class Asking:
     fetch_k: int | None
     recall_mode: str | None
     run_file: Path | None
+    placed: Placed = field(default_factory=Placed)
 
     def arguments(self) -> dict[str, Any]:
         """Return those for the retriever."""
@@ -92,7 +94,9 @@ class Asking:
 
     def name_of(self, bundle: Path) -> str:
         """Name a bundle asked that way, so that it is not taken for the same asked in another."""
-        given = ", ".join(f"{name}={value}" for name, value in self.arguments().items())
+        given = ", ".join(
+            f"{name}={value}" for name, value in {**self.arguments(), **self.placed.given()}.items()
+        )
         return bundle.resolve().name + (f" ({given})" if given else "")
 
 
@@ -175,10 +179,10 @@ def _check(output: Output, against: Path | None) -> None:
 
 
 def _judged(path: Path, data: Data, asking: Asking, wanted: Wanted, name: str | None) -> Evaluation:
-    if asking.arguments() or asking.run_file is not None:
+    if asking.arguments() or asking.placed.given() or asking.run_file is not None:
         raise InvalidArgumentError(
-            f"{path} is a run file, which is judged as it is; --k, --fetch-k, --recall-mode and --run-file are for "
-            "asking a bundle."
+            f"{path} is a run file, which is judged as it is; --k, --fetch-k, --recall-mode, --run-file and how models "
+            "run are for asking a bundle."
         )
     qrels = data.read_qrels()
     evaluation = judge_run(path, qrels, wanted.measures, name=name)
@@ -195,7 +199,7 @@ def _asked(
     # Files are read first: loading models takes seconds.
     qrels = data.read_qrels()
     queries = data.read_queries(qrels)
-    retriever = opened_bundle(bundle, opened)
+    retriever = opened_bundle(bundle, opened, asking.placed)
     evaluation = ask_and_judge(
         retriever.bind(**asking.arguments()),
         queries,

@@ -5,7 +5,14 @@ from typing import Annotated
 
 import typer
 
-from langchain_rerank_retriever.cli.options import Json, Markdown
+from langchain_rerank_retriever.cli.options import (
+    Backend,
+    BatchSize,
+    Device,
+    Json,
+    Markdown,
+    Precision,
+)
 
 
 def evaluate(  # noqa: PLR0913, PLR0917 - one parameter an option
@@ -48,6 +55,10 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one parameter an option
             rich_help_panel="Asking a bundle",
         ),
     ] = None,
+    precision: Precision = None,
+    backend: Backend = None,
+    device: Device = None,
+    batch_size: BatchSize = None,
     measures: Annotated[
         str | None,
         typer.Option(
@@ -86,11 +97,15 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one parameter an option
 
     Example: langchain-rerank evaluate my-bundle --beir scifact --save baseline.json
 
+    What int8 costs: langchain-rerank evaluate my-bundle --beir scifact --precision int8 --against baseline.json
+
     In a build: langchain-rerank evaluate my-bundle --beir scifact --against baseline.json --fail-below nDCG@10=0.70
     """
+    from langchain_rerank_retriever.bundled_model import Placed
     from langchain_rerank_retriever.cli import evaluate as command
 
-    asking = command.Asking(k=k, fetch_k=fetch_k, recall_mode=recall_mode, run_file=run_file)
+    placed = Placed(precision=precision, backend=backend, device=device, batch_size=batch_size)
+    asking = command.Asking(k=k, fetch_k=fetch_k, recall_mode=recall_mode, run_file=run_file, placed=placed)
     data = command.Data(beir=beir, split=split, queries=queries, qrels=qrels)
     wanted = command.Wanted.of(measures, fail_below or [], against)
     output = command.Output(save=save, trec_run=trec_run, html=html, markdown=markdown, as_json=json_)

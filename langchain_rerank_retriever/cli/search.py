@@ -1,13 +1,15 @@
 """`langchain-rerank search`."""
 
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from langchain_rerank_retriever.answering.options import checked
+from langchain_rerank_retriever.bundled_model import Placed
+from langchain_rerank_retriever.cli.opening import opened_bundle
 from langchain_rerank_retriever.cli.output import as_data, print_documents, print_json, print_table
 from langchain_rerank_retriever.protocols import ExplainedCandidate, Explanation
-from langchain_rerank_retriever.retriever import RerankRetriever
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,11 +22,11 @@ class Asked:
     collapse: str | None
 
 
-def run(bundle: Path, query: str, asked: Asked, *, explain: bool, as_json: bool) -> None:
+def run(bundle: Path, query: str, asked: Asked, placed: Placed, *, explain: bool, as_json: bool) -> None:
     """Search a bundle and print what it returns."""
     checked("recall_mode", asked.recall_mode)  # before models are loaded
-    retriever = RerankRetriever.load_local(bundle, read_only=True)
-    explanation = retriever.explain(query, **asdict(asked))
+    with ExitStack() as opened:
+        explanation = opened_bundle(bundle, opened, placed).explain(query, **asdict(asked))
     if as_json:
         print_json(_data(explanation, explain=explain))
         return

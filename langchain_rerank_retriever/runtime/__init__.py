@@ -6,6 +6,8 @@ Nothing here needs to be called: `PooledEmbeddings` and `CrossEncoderScorer` do 
 float32 or bf16 on a CPU and half on a GPU: whichever a short measurement shows to be faster for a model of this shape
 on this machine. It is measured once, and kept in the user's cache folder. `precision="int8"` quantises for OpenVINO,
 with `calibration` texts like yours if you have some, and is refused where its correlation with float32 is below 0.99.
+It changes the order of answers, so `"auto"` never takes it: whether it pays is for `evaluate` to say. A bundle's models
+take all this from `RerankRetriever.load_local`, where `precision="int8"` is calibrated on the bundle's own documents.
 
 **Batches.** All callers of a model meet in one worker: what arrives at the same time, from threads, `ainvoke` or
 `batch`, is sorted by length and shares batches of so many *tokens*; `batch_size` bounds the number of texts as well.

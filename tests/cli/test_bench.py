@@ -1,6 +1,7 @@
 """What `bench` measures: a retriever by its parts and next to LangChain's recipe, and a bundle that stays as it is."""
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -252,6 +253,25 @@ def test_bench(run: Run, bundle: Path, with_recipe: Any) -> None:
     assert "LangChain" not in run("bench", bundle, "--queries", 1, "--rounds", 1, "--no-langchain").out
 
 
+def test_bench_as_models_are_asked_to_run(run: Run, bundle: Path, without_recipe: None) -> None:
+    how = ("--precision", "float32", "--backend", "openvino", "--device", "cpu", "--batch-size", 8)
+    finished = run("bench", bundle, "--queries", 1, "--rounds", 1, "--json", *how)
+    assert (finished.code, finished.err) == (0, "")
+    data = json.loads(finished.out)
+    for speed in (data["embedding"], data["scoring"]):
+        assert (speed["backend"], speed["precision"], speed["device"]) == ("openvino", "float32", "cpu")
+
+
+def test_bench_in_int8(run: Run, bundle: Path, without_recipe: None) -> None:
+    finished = run("bench", bundle, "--queries", 1, "--rounds", 1, "--precision", "int8", "--json")
+    assert finished.code == 0
+    # Of 61 documents 32 are read.
+    assert re.fullmatch(r"int8: correlation (0\.99\d\d|1\.0000) with float32 on 64 pairs\.\n", finished.err)
+    data = json.loads(finished.out)
+    assert (data["scoring"]["backend"], data["scoring"]["precision"]) == ("openvino", "int8")
+    assert data["embedding"]["backend"] == "torch"
+
+
 def test_bench_without_the_recipe(run: Run, bundle: Path, without_recipe: None) -> None:
     finished = run("bench", bundle, "--queries", 1, "--rounds", 1)
     assert finished.code == 0
@@ -284,7 +304,13 @@ def test_bench_only_reads(run: Run, bundle: Path, without_recipe: None) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(("no-such-folder",), "is no bundle: no such folder"), (("BUNDLE", "--queries", "0"), "Invalid value")],
+    [
+        (("no-such-folder",), "is no bundle: no such folder"),
+        (("BUNDLE", "--queries", "0"), "Invalid value"),
+        (("no-such-folder", "--precision", "int4"), "precision: expected one of"),
+        (("--backend", "onnx"), "backend: expected one of"),
+        (("BUNDLE", "--batch-size", "0"), "Invalid value"),
+    ],
 )
 def test_mistakes(run: Run, bundle: Path, arguments: tuple[str, ...], message: str) -> None:
     finished = run("bench", *(bundle if one == "BUNDLE" else one for one in arguments))

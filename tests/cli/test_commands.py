@@ -126,6 +126,33 @@ def test_search_by_mode_and_by_parent(run: Run, bundle: Path) -> None:
     assert line.startswith("langchain-rerank: recall_mode must be one of")
 
 
+def test_how_models_run(run: Run, bundle: Path) -> None:
+    """Scores are those of the bundle opened in the same way."""
+
+    def printed(*options: object) -> tuple[dict[str, float], str]:
+        finished = run("search", bundle, "whale", "--explain", "--json", *options)
+        assert finished.code == 0
+        candidates = json.loads(finished.out)["candidates"]
+        return {one["id"]: one["rerank_score"] for one in candidates}, finished.err
+
+    def scored(**how: Any) -> dict[str, float]:
+        retriever = RerankRetriever.load_local(bundle, read_only=True, **how)
+        candidates = retriever.explain("whale").candidates
+        return {str(one.document.id): one.rerank_score or 0.0 for one in candidates}
+
+    exact, told = printed(
+        "--precision", "float32", "--backend", "torch", "--device", "cpu", "--batch-size", 3
+    )
+    assert exact == pytest.approx(scored(precision="float32"), abs=1e-5)
+    assert told == ""
+    coarse, told = printed("--precision", "int8")
+    assert coarse == pytest.approx(scored(precision="int8"), abs=1e-5)
+    assert told.startswith("int8: correlation ")
+    assert max(abs(coarse[one] - exact[one]) for one in coarse.keys() & exact.keys()) > 1e-4
+    line = one_line(run("search", bundle, "whale", "--precision", "int4"))
+    assert line.startswith("langchain-rerank: precision: expected one of")
+
+
 def test_the_bundle_is_only_read(run: Run, bundle: Path) -> None:
     before = {path: path.read_bytes() for path in sorted(bundle.rglob("*")) if path.is_file()}
     run("search", bundle, "whale")

@@ -178,6 +178,25 @@ def test_how_a_bundle_is_asked(run: Run, bundle: Path, data: Path, tmp_path: Pat
     assert {len(ids) for ids in evaluation.ranking.values()} == {7}
 
 
+def test_int8_beside_the_same_bundle(run: Run, bundle: Path, data: Path, tmp_path: Path) -> None:
+    baseline, saved = tmp_path / "baseline.json", tmp_path / "int8.json"
+    assert run("evaluate", bundle, "--beir", data, "--save", baseline).code == 0
+    how = ("--precision", "int8", "--save", saved, "--against", baseline)
+    finished = run("evaluate", bundle, "--beir", data, *how)
+    assert finished.code == 0
+    assert "passed: nDCG@10" in finished.out
+    assert re.fullmatch(r"int8: correlation [01]\.\d{4} with float32 on 64 pairs\.\n", finished.err)
+    assert [load_evaluation(path).name for path in (baseline, saved)] == ["bundle", "bundle (precision=int8)"]
+
+
+def test_how_models_run_is_in_the_name(run: Run, bundle: Path, data: Path) -> None:
+    how = ("--backend", "torch", "--precision", "float32", "--device", "cpu", "--batch-size", 4)
+    finished = run("evaluate", bundle, "--beir", data, "--json", "--k", 3, *how)
+    assert json.loads(finished.out)["name"] == (
+        "bundle (k=3, device=cpu, backend=torch, precision=float32, batch_size=4)"
+    )
+
+
 def test_an_interrupted_run_goes_on(run: Run, bundle: Path, data: Path, tmp_path: Path) -> None:
     kept, saved = tmp_path / "answers", tmp_path / "one.json"
     command = ("evaluate", bundle, "--beir", data, "--run-file", kept, "--save", saved)
@@ -294,6 +313,7 @@ def test_a_floor_that_is_missed(run: Run, bundle: Path, data: Path) -> None:
         (("--beir", "DATA", "--against", "none.json"), "The evaluation none.json cannot be read"),
         (("--beir", "DATA", "--against", "QRELS"), "is not a saved evaluation"),
         (("--beir", "DATA", "--recall-mode", "magic"), "recall_mode"),
+        (("--beir", "DATA", "--precision", "int4"), "precision: expected one of"),
         (("--beir", "DATA", "--json", "--markdown"), "Expected one of --markdown and --json"),
     ],
 )
@@ -311,9 +331,10 @@ def test_mistakes_about_the_system(run: Run, data: Path, tmp_path: Path) -> None
     assert finished.code == 2
     assert "is no bundle: no such folder" in one_line(finished)
     write_run(tmp_path / "run", {"q1": ["a"]})
-    finished = run("evaluate", tmp_path / "run", "--beir", data, "--fetch-k", 3)
-    assert finished.code == 2
-    assert "is a run file, which is judged as it is" in one_line(finished)
+    for option in (("--fetch-k", 3), ("--precision", "int8")):
+        finished = run("evaluate", tmp_path / "run", "--beir", data, *option)
+        assert finished.code == 2
+        assert "is a run file, which is judged as it is" in one_line(finished)
 
 
 def test_a_baseline_of_other_queries(run: Run, bundle: Path, data: Path, tmp_path: Path) -> None:
@@ -385,7 +406,7 @@ def test_what_cannot_be_compared(run: Run, saved: list[Path], options: tuple[str
 # ---------------------------------------------------------------- the examples in --help
 
 
-@pytest.mark.parametrize(("command", "examples"), [("evaluate", 2), ("compare", 1)])
+@pytest.mark.parametrize(("command", "examples"), [("evaluate", 3), ("compare", 1)])
 def test_the_examples_of_help_work(
     run: Run,
     bundle: Path,
@@ -397,14 +418,16 @@ def test_the_examples_of_help_work(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     printed = " ".join(run(command, "--help").out.split())
-    found = re.findall(r"(?:Example|In a build): langchain-rerank (.*?) (?=In a build:|[^\w./@=-])", printed)
+    before = "Example|What int8 costs|In a build"
+    found = re.findall(rf"(?:{before}): langchain-rerank (.*?) (?=(?:{before}):|[^\w./@=-])", printed)
     assert len(found) == examples
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my-bundle").symlink_to(bundle)
     (tmp_path / "scifact").symlink_to(data)
     for example in found:
         finished = run(*shlex.split(example))
-        assert (finished.code, finished.err) == (0, "")
+        told = "int8: correlation" if "int8" in example else ""
+        assert (finished.code, finished.err[: len(told) or None]) == (0, told)
 
 
 def test_without_matplotlib_the_figures_are_printed_all_the_same(

@@ -227,6 +227,7 @@ def _best_of_openvino(source: Source, compiler: Compiler, placement: Placement, 
 
 def _openvino_precisions(placement: Placement) -> list[str]:
     able = openvino_library.capabilities()
+    # "auto" never tries int8, which changes the order of answers: that is for the user to want, and to measure.
     if placement.precision in ("auto", "int8"):
         return [name for name in ("float32", "bfloat16", "float16") if name in able]
     if placement.precision in able:
