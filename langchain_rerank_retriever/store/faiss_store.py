@@ -34,7 +34,8 @@ class FaissStore(WritableStore):
         path: A folder, made where missing; None keeps everything in memory.
         index: ``"flat"`` (exact), ``"hnsw"`` (approximate from 10,000 documents on, once a graph was built in
             the background), or ``"auto"`` (as hnsw from 256 MiB of vectors on, else flat); see ``index_info``.
-            None is flat for a new store and whatever it was made with for an existing one.
+            None is flat for a new store and whatever it was made with for an existing one, where any other value,
+            ``"auto"`` too, must be what it was made with.
         lexical: Whether there is a lexical index for BM25, or the language that it is made for. True stems English
             and cuts Korean, Chinese, Japanese, Thai, Lao, Khmer and Burmese into pairs of characters. ``"german"`` or
             another language that Snowball has a stemmer for needs the extra ``stemming``, ``"korean"`` cuts Korean
@@ -48,7 +49,8 @@ class FaissStore(WritableStore):
         memory_map: True leaves the vectors in a file and reads from it what searches need; False reads them into
             memory. None does the former from 512 MiB on. Only for a store that has a snapshot, which is
             written once it has 20,000 documents.
-        threads: How many threads build a graph; None for as many as FAISS takes. Searches use one each.
+        threads: How many threads build a graph. None takes half of the cores, at least one, so that searches, which
+            use one each, keep the others, and all of them while `wait_until_ready` or `repair` waits for the graph.
 
     Raises:
         InvalidArgumentError: A setting is unknown or differs from what the store was made with.

@@ -38,6 +38,8 @@ _MASKED = 2.0
 
 #: Its annotations are those of C++ and lack half of what is used here.
 _faiss: Any = faiss
+#: How many threads FAISS takes by itself: one a core, or what OMP_NUM_THREADS says.
+THREADS: int = _faiss.omp_get_max_threads()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,21 +146,27 @@ def _checked_offsets(
     return offsets
 
 
-def build(vectors: FloatArray, go_on: Callable[[], bool], *, threads: int | None = None) -> Graph | None:
+def build(
+    vectors: FloatArray, go_on: Callable[[], bool], *, threads: Callable[[], int] | None = None
+) -> Graph | None:
     """Make a graph with FAISS, and find how wide a search must be.
 
     Args:
         vectors: Unit vectors, shape ``(n, d)``, float32, C-contiguous; may be a mapped file.
         go_on: Asked every few seconds; False ends the build.
-        threads: How many to use; None for as many as FAISS takes.
+        threads: How many to use from now on, asked as often; None for as many as FAISS takes.
 
     Returns:
         None where it was ended, or where no width reached the recall that is asked for, which is logged.
     """
-    if threads is not None:
-        # Holds for parallel regions that this very thread begins, and for no other thread of the process.
-        _faiss.omp_set_num_threads(threads)
-    arrays = _linked(vectors, go_on)
+
+    def going_on() -> bool:
+        if threads is not None:
+            # Holds for parallel regions that this very thread begins, and for no other thread of the process.
+            _faiss.omp_set_num_threads(threads())
+        return go_on()
+
+    arrays = _linked(vectors, going_on) if going_on() else None
     if arrays is None:
         return None
     levels, neighbors, entry = arrays
@@ -166,7 +174,7 @@ def build(vectors: FloatArray, go_on: Callable[[], bool], *, threads: int | None
     expected = scan_batch(vectors, queries, min(_DEPTH, len(vectors)))
     graph = assembled(vectors, levels, neighbors, entry=entry, links=LINKS, ef=_WIDTHS[0], recall=0.0)
     for ef in _WIDTHS:
-        if not go_on():
+        if not going_on():
             return None
         graph = replace(graph, ef=ef)
         graph = replace(graph, recall=_recall(graph, queries, expected))

@@ -177,13 +177,14 @@ class ReadableStore(VectorStore):
     def wait_until_ready(self, timeout: float | None = None) -> IndexInfo:
         """Wait until the snapshot and the graph that are due have been made in the background.
 
-        Searches are right without; they are exact, and slower, until a graph is ready.
+        Searches are right without; they are exact, and slower, until a graph is ready. What cannot be made, on a full
+        disk for example, is logged, tried again, and waited for; only where the store is damaged it is not.
 
         Args:
             timeout: Seconds; None for as long as it takes.
 
         Returns:
-            ``index_info``; ``busy`` where it takes longer.
+            ``index_info``; ``busy`` where it takes longer, or the store is damaged.
         """
         with self._engine.snapshot():
             pass  # What others have changed makes things due, too.

@@ -238,7 +238,7 @@ def _check_settings(
     connection: sqlite3.Connection, where: str, *, index: str | None, lexical: Lexical | None
 ) -> None:
     state = read_state(connection)
-    if index not in (None, "auto", state.index_kind):
+    if index is not None and index != state.index_kind:
         raise InvalidArgumentError(
             f"The store at {where} was made with index={state.index_kind!r}, got index={index!r}: "
             "leave it out, or make a new store"

@@ -56,7 +56,7 @@ class Snapshots:
 
     @property
     def is_checked(self) -> bool:
-        """Whether every block of what is used was checked."""
+        """Whether every block of what is used was checked, and none is damaged."""
         return self._unchecked is None
 
     @property
@@ -131,19 +131,24 @@ class Snapshots:
             reason,
         )
 
-    def check(self, go_on: Callable[[], bool]) -> bool:
-        """Check what was mapped unchecked; False, with a warning, where it is damaged."""
+    def check(self, go_on: Callable[[], bool]) -> ViewFile | None:
+        """Check what was mapped unchecked; where it is damaged, tell and return it, for `let_go`."""
         file = self._unchecked
         if file is None:
-            return True
+            return None
         try:
-            finished, right = file.check(go_on), True
+            finished = file.check(go_on)
         except DoubtfulError as error:
             self.warn(file.record, str(error))
-            finished, right = True, False
-        if finished and self._unchecked is file:
+            return file
+        if finished:
+            self.let_go(file)
+        return None
+
+    def let_go(self, file: ViewFile) -> None:
+        """Count a file as checked: it is whole, or the view is no longer made of it."""
+        if self._unchecked is file:
             self.close()
-        return right
 
     def examined(self, state: State, record: Record | None) -> tuple[View | None, str]:
         """The view of a snapshot whose every block is checked, for comparison, or what is wrong with it.

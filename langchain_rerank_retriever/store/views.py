@@ -9,11 +9,12 @@ from dataclasses import replace
 import numpy as np
 
 from langchain_rerank_retriever.errors import RerankError
+from langchain_rerank_retriever.runtime.choosing.machine import cores
 
 from . import rows
 from .changes import Change
 from .connections import Connections
-from .graph import build
+from .graph import THREADS, build
 from .indexing import IndexInfo, describe, is_graph_due
 from .rows import State
 from .segment import Segment, joined
@@ -36,7 +37,7 @@ class Views:
         Args:
             connections: The database.
             snapshots: Where views are read from and written to.
-            threads: How many build a graph; None for as many as FAISS takes.
+            threads: How many build a graph; None for half of the cores, and all while somebody waits for it.
         """
         self._connections = connections
         self._snapshots = snapshots
@@ -137,19 +138,22 @@ class Views:
 
     def check(self, go_on: Callable[[], bool] = lambda: True) -> None:
         """Check what was mapped unchecked, if anything, and make the view anew where it is damaged."""
-        if self._snapshots.check(go_on):
+        damaged = self._snapshots.check(go_on)
+        if damaged is None:
             return
         with self._connections.reading() as connection:
             view = _rebuilt(connection, rows.read_state(connection))
         self._replace(view)
+        # Not before: where that fails, it is still to be done.
+        self._snapshots.let_go(damaged)
 
     def remake(self) -> None:
-        """Make the view from the database alone, and then the snapshot and the graph that are due."""
+        """Make the view from the database alone, and then the snapshot and the graph that are due, if they can be."""
         self._snapshots.discard()
         with self._connections.reading() as connection:
             view = _rebuilt(connection, rows.read_state(connection))
         self._replace(view)
-        self.upkeep.wait(None)
+        self.upkeep.wait(None, again=False)
 
     def _save(self, _go_on: Callable[[], bool] = lambda: True, *, at_the_end: bool = False) -> None:
         # Another process may have written one, with a graph that we have not.
@@ -182,7 +186,7 @@ class Views:
             if view.dimension is None or not self._is_graph_due():
                 return
             whole = joined(view.segments)
-            graph = build(whole.vectors, go_on, threads=self._threads)
+            graph = build(whole.vectors, go_on, threads=self._threads_now)
             if graph is None:
                 self._refused = len(view) if go_on() else 0
                 return
@@ -191,6 +195,13 @@ class Views:
             # Before others that wait for their turn look whether there is a graph.
             if self._snapshots.writable:
                 self._write()
+
+    def _threads_now(self) -> int:
+        if self._threads is not None:
+            return self._threads
+        # The other half is for searches, but where somebody waits for the graph that is what the cores are for.
+        available = cores() if self.upkeep.is_waited_for else cores() // 2
+        return max(1, min(available, THREADS))
 
     def _take_over(self) -> None:
         """Use the snapshot of another process, where there is a newer one than ours."""

@@ -146,6 +146,22 @@ def test_settings_of_the_folder_win(tmp_path: Path) -> None:
         FaissStore(FastEmbeddings(), path=tmp_path / "auto", index="flat")
 
 
+@pytest.mark.parametrize("made", schema.INDEX_KINDS)
+@pytest.mark.parametrize("asked", schema.INDEX_KINDS)
+def test_an_index_that_is_asked_for_is_the_one_that_the_store_has(
+    tmp_path: Path, made: str, asked: str
+) -> None:
+    """``"auto"`` is one of them: it does not mean whatever there is, which None does."""
+    FaissStore(FastEmbeddings(), path=tmp_path / "s", index=made).close()
+    if asked == made:
+        FaissStore(FastEmbeddings(), path=tmp_path / "s", index=asked).close()
+    else:
+        with pytest.raises(InvalidArgumentError, match=f"made with index='{made}', got index='{asked}'"):
+            FaissStore(FastEmbeddings(), path=tmp_path / "s", index=asked)
+    with FaissStore(FastEmbeddings(), path=tmp_path / "s") as store:
+        assert store.settings["index"] == made
+
+
 def test_read_only(tmp_path: Path) -> None:
     make(tmp_path / "s").close()
     marks = fingerprints(tmp_path / "s")

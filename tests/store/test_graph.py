@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -379,6 +380,103 @@ def test_threads_are_for_the_build_alone() -> None:
     for wrong in (0, -1, 1.5, True):
         with pytest.raises(InvalidArgumentError, match="threads must be a positive whole number"):
             FaissStore(FastEmbeddings(), threads=wrong)
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many threads each part of a build took, on a machine with eight cores."""
+    numbers: list[int] = []
+    take = faiss.omp_set_num_threads
+
+    def noted(number: int) -> None:
+        numbers.append(number)
+        take(number)
+
+    monkeypatch.setattr(faiss, "omp_set_num_threads", noted)
+    monkeypatch.setattr(views, "cores", lambda: 8)
+    monkeypatch.setattr(views, "THREADS", 8)
+    monkeypatch.setattr(graph, "_BATCH", 500)
+    return numbers
+
+
+def until_built(store: FaissStore) -> None:
+    """Without waiting for it as a caller does."""
+    deadline = time.monotonic() + 60
+    while store.index_info.busy:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("cores", "most", "threads", "expected"),
+    [
+        (8, 8, None, 4),
+        (3, 3, None, 1),
+        (1, 1, None, 1),
+        # OMP_NUM_THREADS, or a container's share of a larger machine.
+        (8, 3, None, 3),
+        (2, 64, None, 1),
+        (8, 8, 6, 6),
+    ],
+)
+def test_a_build_in_the_background_leaves_half_of_the_cores(
+    monkeypatch: pytest.MonkeyPatch,
+    taken: list[int],
+    cores: int,
+    most: int,
+    threads: int | None,
+    expected: int,
+) -> None:
+    monkeypatch.setattr(views, "cores", lambda: cores)
+    monkeypatch.setattr(views, "THREADS", most)
+    with filled(threads=threads) as store:
+        until_built(store)
+        assert store.index_info.kind == "hnsw"
+    # Once before the first rows, with each of the four parts, and with each width that was tried.
+    assert len(taken) >= 6
+    assert set(taken) == {expected}
+
+
+@pytest.mark.parametrize(("most", "threads", "expected"), [(8, None, 8), (5, None, 5), (8, 3, 3)])
+def test_a_build_that_is_waited_for_takes_all_cores(
+    monkeypatch: pytest.MonkeyPatch, taken: list[int], most: int, threads: int | None, expected: int
+) -> None:
+    monkeypatch.setattr(views, "THREADS", most)
+    monkeypatch.setattr(upkeep, "QUIET", 60.0)
+    with filled(threads=threads) as store:
+        assert store.wait_until_ready(60).kind == "hnsw"
+        assert set(taken) == {expected}
+        # What repair() does about a view that is damaged.
+        del taken[:]
+        store._engine.views.remake()
+        assert store.index_info.kind == "hnsw"
+        assert set(taken) == {expected}
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_a_build_takes_all_cores_for_as_long_as_somebody_waits(
+    monkeypatch: pytest.MonkeyPatch, taken: list[int], stays: bool
+) -> None:
+    begun, go, real = threading.Event(), threading.Event(), graph._linked
+
+    def held(vectors: np.ndarray, go_on: Callable[[], bool]) -> Any:
+        begun.set()
+        assert go.wait(20)
+        return real(vectors, go_on)
+
+    monkeypatch.setattr(graph, "_linked", held)
+    with filled() as store:
+        assert begun.wait(20)
+        assert taken == [4]
+        assert store.wait_until_ready(0.01).busy
+        if stays:
+            threading.Timer(0.3, go.set).start()
+            assert store.wait_until_ready(60).kind == "hnsw"
+        else:
+            go.set()
+            until_built(store)
+    assert taken[0] == 4
+    assert set(taken[1:]) == {8 if stays else 4}
 
 
 def test_a_segment_that_finds_too_few_through_its_graph_looks_at_every_row(raw: Any) -> None:
