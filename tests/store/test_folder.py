@@ -22,6 +22,7 @@ from langchain_rerank_retriever.errors import (
     StorageError,
 )
 from langchain_rerank_retriever.store import FaissStore, connections, schema
+from tests.conftest import HashEmbeddings
 
 from .helpers import FastEmbeddings, content, stored_vectors
 
