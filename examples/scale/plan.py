@@ -47,6 +47,7 @@ class Assumed:
         dimension: Of the vectors, float32.
         graph_links: HNSW's M: each vector has 2 M links of 4 bytes in the lowest layer.
         memory_overhead: What a query node needs over vectors and links, as a factor.
+        text_bytes: Of a passage. LangChain's Milvus store keeps texts in the collection, beside the vectors.
         node_memory: Bytes of memory of a query node of Milvus, and the share of them that is filled.
         cores: Of the Ray cluster.
         shards: A job's shards, about as many as Ray schedules with ease.
@@ -58,6 +59,7 @@ class Assumed:
     dimension: int = 384
     graph_links: int = 16
     memory_overhead: float = 1.2
+    text_bytes: float = 1_500.0
     node_memory: tuple[float, float] = (64 * GB, 0.75)
     cores: int = 256
     shards: int = 10_000
@@ -117,8 +119,13 @@ class Plan:
         return self.passages * (4 * self.assumed.dimension + links) * self.assumed.memory_overhead / GB
 
     @property
+    def text_gigabytes(self) -> float:
+        """Texts in the collection: on disk, and in memory too where query nodes load all fields."""
+        return self.passages * self.assumed.text_bytes / GB
+
+    @property
     def query_nodes(self) -> int:
-        """Query nodes of one replica."""
+        """Query nodes of one replica, for the index alone."""
         size, filled = self.assumed.node_memory
         return math.ceil(self.index_gigabytes * GB / (size * filled))
 
@@ -143,7 +150,8 @@ ROWS: tuple[tuple[str, Callable[[Plan], str]], ...] = (
     ("loading by the assumed clients", lambda plan: f"{plan.load_hours:,.1f} h"),
     ("building HNSW, core hours", lambda plan: f"{plan.index_core_hours:,.1f}"),
     ("memory of the index, one replica", lambda plan: f"{plan.index_gigabytes:,.0f} GB"),
-    ("query nodes, one replica", lambda plan: f"{plan.query_nodes}"),
+    ("texts in Milvus, more memory if it loads them", lambda plan: f"{plan.text_gigabytes:,.0f} GB"),
+    ("query nodes, one replica, texts not loaded", lambda plan: f"{plan.query_nodes}"),
     ("cores that re-rank the assumed queries", lambda plan: f"{plan.rerank_cores}"),
 )
 

@@ -19,7 +19,7 @@ with FaissStore(any_embeddings, path="my-store") as store:
 The names by purpose:
 
 * a corpus: `encode_corpus` embeds it; `load_shards` puts the result into a vector store and gives a `LoadResult`;
-  `encoded_shards` reads it, an `EncodedShard` at a time;
+  `encoded_shards` reads it, an `EncodedShard` at a time; `copy_embeddings` fills LangChain's PostgreSQL store by COPY;
 * training: `mine_negatives` draws lists for `tune`;
 * scoring: `rerank_candidates` has a cross-encoder score what was recalled for many queries;
 * each job gives a `ShardsResult`; a `RayCluster` says where its workers run.
@@ -34,15 +34,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from langchain_rerank_retriever.distributed.encoded import EncodedShard, encoded_shards
     from langchain_rerank_retriever.distributed.encoding import encode_corpus
     from langchain_rerank_retriever.distributed.job import ShardsResult
-    from langchain_rerank_retriever.distributed.loading import (
-        EncodedShard,
-        LoadResult,
-        encoded_shards,
-        load_shards,
-    )
+    from langchain_rerank_retriever.distributed.loading import LoadResult, load_shards
     from langchain_rerank_retriever.distributed.mining import mine_negatives
+    from langchain_rerank_retriever.distributed.postgres import copy_embeddings
     from langchain_rerank_retriever.distributed.ray_cluster import RayCluster
     from langchain_rerank_retriever.distributed.reranking import rerank_candidates
 
@@ -51,6 +48,7 @@ __all__ = [
     "LoadResult",
     "RayCluster",
     "ShardsResult",
+    "copy_embeddings",
     "encode_corpus",
     "encoded_shards",
     "load_shards",
@@ -59,12 +57,13 @@ __all__ = [
 ]
 
 _HOME = {
-    "EncodedShard": "loading",
+    "EncodedShard": "encoded",
     "LoadResult": "loading",
     "RayCluster": "ray_cluster",
     "ShardsResult": "job",
+    "copy_embeddings": "postgres",
     "encode_corpus": "encoding",
-    "encoded_shards": "loading",
+    "encoded_shards": "encoded",
     "load_shards": "loading",
     "mine_negatives": "mining",
     "rerank_candidates": "reranking",

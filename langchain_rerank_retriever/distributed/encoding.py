@@ -41,13 +41,14 @@ def encode_corpus(
     id_column: str = "id",
     text_column: str = "text",
     metadata_default: MetadataDefault | None = None,
+    verify: bool = False,
     cluster: Runner | None = None,
 ) -> ShardsResult:
     """Embed the documents of a corpus; call it again after a crash, and it goes on where it was.
 
     Each shard is a Parquet file with the columns `id`, `text`, `metadata` (JSON) and `vector` (float32, as the model
-    gives them), written whole. A shard that is there and whole is not made again, one that is damaged is. At most one
-    shard is in memory in each process. `load_shards` puts the shards into a vector store.
+    gives them), written whole. A shard that is there is not made again, one that is cut off or, with `verify=True`,
+    damaged is. At most one shard is in memory in each process. `load_shards` puts the shards into a vector store.
 
     Args:
         corpus: The path of a Parquet or JSONL file, of a folder of these, or a list of such paths; or a
@@ -63,6 +64,8 @@ def encode_corpus(
         text_column: The column with the text. All other columns become metadata; one named `metadata` that holds
             dicts is taken apart.
         metadata_default: Called with each metadata value that JSON cannot hold, for instance `str`.
+        verify: Read and hash every shard that is there, and make damaged ones anew. Otherwise a restart reads their
+            footers alone, which tell what is cut off or foreign; the content is checked when it is loaded.
         cluster: A `RayCluster`, or None for this process.
 
     Raises:
@@ -77,9 +80,8 @@ def encode_corpus(
     if not isinstance(model, Embeddings):
         raise InvalidArgumentError(f"model must be a LangChain Embeddings, got {type(model).__name__}.")
     job = EncodeJob(model, size, id_column, text_column, metadata_default)
-    return run_job(
-        job, slices_of(corpus, size, default=metadata_default), output, cluster, check=check_unique
-    )
+    slices = slices_of(corpus, size, default=metadata_default)
+    return run_job(job, slices, output, cluster, verify=verify, check=check_unique)
 
 
 @dataclass(frozen=True)

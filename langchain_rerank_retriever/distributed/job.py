@@ -82,6 +82,7 @@ def run_job(
     output: str | Path,
     runner: Runner | None,
     *,
+    verify: bool = False,
     check: Callable[[ShardFolder, int, int], None] | None = None,
 ) -> ShardsResult:
     """Do what is not done yet.
@@ -91,6 +92,7 @@ def run_job(
         slices: Of what.
         output: The folder of the shards.
         runner: Who does it; None is this process.
+        verify: Whether the content of shards that are there is read and hashed, or their footers alone.
         check: Called with the folder and the numbers of shards and rows before they are called complete.
 
     Raises:
@@ -100,11 +102,13 @@ def run_job(
     done: list[Header] = []
     written = 0
     with claimed(Path(output).expanduser().absolute(), job.identity) as folder:
-        for header in (runner or InThisProcess()).run(job, folder, _pending(folder, slices, done)):
+        pending = _pending(folder, slices, done, verify=verify)
+        for header in (runner or InThisProcess()).run(job, folder, pending):
             done.append(header)
             written += 1
         rows = sum(header.rows for header in done)
-        if check is not None:
+        # What is complete was checked, and no shard has come since.
+        if check is not None and (written or not folder.manifest["complete"]):
             check(folder, len(done), rows)
         folder.finish(done)
     counts: Counter[str] = Counter()
@@ -143,10 +147,12 @@ def checked_size(name: str, value: object) -> int:
     return value
 
 
-def _pending(folder: ShardFolder, slices: Iterable[Slice], done: list[Header]) -> Iterator[Slice]:
+def _pending(
+    folder: ShardFolder, slices: Iterable[Slice], done: list[Header], *, verify: bool
+) -> Iterator[Slice]:
     """Pass on the slices whose shards are not there yet, and note the headers of the others."""
     for one in slices:
-        header = folder.header(one)
+        header = folder.header(one, verify=verify)
         if header is None:
             yield one
         else:

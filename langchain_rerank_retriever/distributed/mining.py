@@ -15,7 +15,13 @@ from langchain_rerank_retriever.distributed.encoding import model_identity
 from langchain_rerank_retriever.distributed.job import Runner, ShardsResult, Work, checked_size, run_job
 from langchain_rerank_retriever.distributed.shard_file import Made
 from langchain_rerank_retriever.distributed.slices import Row, slices_of
-from langchain_rerank_retriever.distributed.stored import StoredTexts, opened, store_path, texts_of
+from langchain_rerank_retriever.distributed.stored import (
+    StoredTexts,
+    check_revision,
+    found_store,
+    opened,
+    texts_of,
+)
 from langchain_rerank_retriever.errors import DataError, InvalidArgumentError
 from langchain_rerank_retriever.protocols import PairScorer
 from langchain_rerank_retriever.store import FaissStore
@@ -40,6 +46,7 @@ def mine_negatives(
     recipe: Recipe = DEFAULT_RECIPE,
     teacher: PairScorer | None = None,
     seed: int = 0,
+    verify: bool = False,
     cluster: Runner | None = None,
 ) -> ShardsResult:
     """Draw training lists for many queries; call it again after a crash, and it goes on where it was.
@@ -53,8 +60,10 @@ def mine_negatives(
         queries: {query id: text}.
         qrels: {query id: {document id: relevance}}; whole numbers, above 0 is relevant. Queries without a relevant
             document are left out.
-        store: The folder of a `FaissStore` with a lexical index; workers open it read-only. On a cluster, one that all
-            nodes share.
+        store: The folder of a `FaissStore` with a lexical index; workers open it read-only, and no other store can be
+            mined. Leave it as it is meanwhile: what is mined belongs to one state of it, and once its texts changed,
+            another output folder is needed. It must lie on a local disk, which SQLite's write-ahead log needs: on a
+            cluster, copy the files of the closed store to the same path on every node.
         embeddings: The store's model.
         output: A folder, new or from an earlier call.
         lists_per_query: How many lists of each query, with different negatives.
@@ -62,6 +71,7 @@ def mine_negatives(
         recipe: Which recalled documents are taken for false negatives.
         teacher: A cross-encoder that judges, for ``Recipe(false_negatives="cross-encoder")``.
         seed: Of the drawing.
+        verify: As in `encode_corpus`.
         cluster: A `RayCluster`, or None for this process.
 
     Returns:
@@ -70,6 +80,8 @@ def mine_negatives(
     Raises:
         DataError: A relevant document is not in the store, or no query has one.
         ModelMismatchError: The store's vectors were made by another model, or the shards that are there are.
+        InvalidArgumentError: The shards that are there are of another state of the store, or other settings.
+        StorageError: The store is changed meanwhile, or a node has another copy.
         RerankError: See `encode_corpus`.
     """
     size = checked_size("queries_per_shard", queries_per_shard)
@@ -77,10 +89,9 @@ def mine_negatives(
         raise InvalidArgumentError(
             "false_negatives='cross-encoder' needs a teacher, a pretrained cross-encoder."
         )
-    job = MineJob(
-        store_path(store), embeddings, checked_size("lists_per_query", lists_per_query), recipe, teacher, seed
-    )
-    return run_job(job, slices_of(_groups(queries, qrels, size), 1), output, cluster)
+    lists = checked_size("lists_per_query", lists_per_query)
+    job = MineJob(*found_store(store), embeddings, lists, recipe, teacher, seed)
+    return run_job(job, slices_of(_groups(queries, qrels, size), 1), output, cluster, verify=verify)
 
 
 @dataclass(frozen=True)
@@ -89,6 +100,7 @@ class MineJob:
 
     Attributes:
         store: The folder of the store.
+        revision: Of the store.
         embeddings: Its model.
         lists_per_query: How many lists of each query.
         recipe: What counts as a false negative.
@@ -97,6 +109,7 @@ class MineJob:
     """
 
     store: str
+    revision: str
     embeddings: Embeddings
     lists_per_query: int
     recipe: Recipe
@@ -113,6 +126,7 @@ class MineJob:
             "recipe": asdict(self.recipe),
             "teacher": getattr(self.teacher, "fingerprint", None),
             "seed": self.seed,
+            "store_revision": self.revision,
         }
 
     @contextmanager
@@ -123,6 +137,7 @@ class MineJob:
             yield lambda number, rows: self._mine(store, texts, number, rows)
 
     def _mine(self, store: FaissStore, texts: StoredTexts, number: int, rows: Sequence[Row]) -> Made:
+        check_revision(store, self.revision)
         data = _training_data(rows[0])
         for key in data.queries:
             texts_of(store, data.positives(key), f"query {key!r}")

@@ -7,6 +7,7 @@ run that is killed leaves them, and the next one goes on.
 import json
 import logging
 import os
+import socket
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -22,6 +23,9 @@ from langchain_rerank_retriever.errors import InvalidArgumentError, ShardError, 
 _LOGGER = logging.getLogger(__name__)
 
 _STAGED, _TRIES = "staged", "tries"
+
+#: Seconds in which an address must take a connection; Ray itself tries for minutes.
+_PATIENCE = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +76,7 @@ class RayCluster:
 
         Raises:
             MissingExtraError: Ray is not installed.
-            ShardError: A shard could not be done; names it.
+            ShardError: The cluster cannot be reached; names its address. Or a shard could not be done; names it.
         """
         with brought_by("ray", "ray"):
             import ray
@@ -112,17 +116,36 @@ class RayCluster:
         if ray.is_initialized():
             yield
             return
-        if self.address is None:
-            # For Ray that this call starts: nothing is reported and nothing listens beyond this machine.
-            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-            ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False)
-        else:
-            # What workers log stays in Ray's logs: Ray would print it to the caller's stdout.
-            ray.init(address=self.address, log_to_driver=False)
+        try:
+            self._connect(ray)
+        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+            raise ShardError(self._no_connection(error)) from error
         try:
             yield
         finally:
             ray.shutdown()
+
+    def _connect(self, ray: Any) -> None:
+        if self.address is None:
+            # For Ray that this call starts: nothing is reported and nothing listens beyond this machine.
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+            ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False)
+            return
+        host, _, port = self.address.rpartition(":")
+        if port.isdigit() and "/" not in host:
+            socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
+        # What workers log stays in Ray's logs: Ray would print it to the caller's stdout.
+        ray.init(address=self.address, log_to_driver=False)
+
+    def _no_connection(self, error: Exception) -> str:
+        told = f"{type(error).__name__}: {error}"
+        if self.address is None:
+            return f"Ray cannot be started on this machine: {told}. What is done is kept."
+        return (
+            f"There is no connection to the Ray cluster at {self.address!r}: {told}. Expected the address of a running "
+            'cluster, "host:port" as `ray start --head` tells it or "auto" on a machine of the cluster; see that it '
+            "runs and can be reached from here. What is done is kept."
+        )
 
 
 class ShardWorker:

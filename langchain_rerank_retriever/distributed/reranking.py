@@ -13,7 +13,12 @@ from langchain_core.cross_encoders import BaseCrossEncoder
 from langchain_rerank_retriever.distributed.job import Runner, ShardsResult, Work, checked_size, run_job
 from langchain_rerank_retriever.distributed.shard_file import Made
 from langchain_rerank_retriever.distributed.slices import Row, slices_of
-from langchain_rerank_retriever.distributed.stored import opened, store_path, texts_of
+from langchain_rerank_retriever.distributed.stored import (
+    check_revision,
+    found_store,
+    opened,
+    texts_of,
+)
 from langchain_rerank_retriever.errors import DataError, InvalidArgumentError, ScoringError
 from langchain_rerank_retriever.store import FaissStore
 
@@ -28,6 +33,7 @@ def rerank_candidates(
     output: str | Path,
     *,
     queries_per_shard: int = QUERIES_PER_SHARD,
+    verify: bool = False,
     cluster: Runner | None = None,
 ) -> ShardsResult:
     """Score what was recalled for many queries; call it again after a crash, and it goes on where it was.
@@ -38,15 +44,19 @@ def rerank_candidates(
     Args:
         candidates: Rows with `query_id`, `query` (the text) and `document_ids` (a list), in any form that
             `encode_corpus` takes.
-        store: The folder of a `FaissStore` that has the texts; workers open it read-only, without its model.
+        store: The folder of a `FaissStore` that has the texts, on a local disk of every node as for `mine_negatives`;
+            workers open it read-only, without its model. No other store can be read.
         reranker: A `CrossEncoderScorer`, or any cross-encoder of LangChain's. A cluster's workers get it pickled.
         output: A folder, new or from an earlier call.
         queries_per_shard: Queries of a shard.
+        verify: As in `encode_corpus`.
         cluster: A `RayCluster`, or None for this process.
 
     Raises:
         DataError: A row has not these columns, or a document is not in the store.
         ScoringError: A score is no finite number, or there is not one for each pair.
+        InvalidArgumentError: The shards that are there are of another state of the store, or other settings.
+        StorageError: The store is changed meanwhile, or a node has another copy.
         RerankError: See `encode_corpus`.
     """
     size = checked_size("queries_per_shard", queries_per_shard)
@@ -54,8 +64,8 @@ def rerank_candidates(
         raise InvalidArgumentError(
             f"reranker must be a LangChain BaseCrossEncoder, got {type(reranker).__name__}."
         )
-    job = RerankJob(store_path(store), reranker, size)
-    return run_job(job, slices_of(candidates, size), output, cluster)
+    job = RerankJob(*found_store(store), reranker, size)
+    return run_job(job, slices_of(candidates, size), output, cluster, verify=verify)
 
 
 @dataclass(frozen=True)
@@ -64,11 +74,13 @@ class RerankJob:
 
     Attributes:
         store: The folder of the store.
+        revision: Of the store.
         reranker: The cross-encoder.
         queries_per_shard: Queries of a shard.
     """
 
     store: str
+    revision: str
     reranker: BaseCrossEncoder
     queries_per_shard: int
 
@@ -77,7 +89,13 @@ class RerankJob:
         """See `Job`. A cross-encoder without a fingerprint is known by its class and name."""
         name = f"{type(self.reranker).__name__}({getattr(self.reranker, 'model_name', '')!r})"
         model = getattr(self.reranker, "fingerprint", None) or name
-        return {"job": JOB, "model": model, "model_name": name, "queries_per_shard": self.queries_per_shard}
+        return {
+            "job": JOB,
+            "model": model,
+            "model_name": name,
+            "queries_per_shard": self.queries_per_shard,
+            "store_revision": self.revision,
+        }
 
     @contextmanager
     def open(self) -> Iterator[Work]:
@@ -86,6 +104,7 @@ class RerankJob:
             yield lambda _number, rows: self._rerank(store, rows)
 
     def _rerank(self, store: FaissStore, rows: Sequence[Row]) -> Made:
+        check_revision(store, self.revision)
         asked = [_asked(place, row) for place, row in enumerate(rows)]
         texts = texts_of(store, (key for _, _, ids in asked for key in ids), "candidates")
         pairs = [(query, texts[key]) for _, query, ids in asked for key in ids]

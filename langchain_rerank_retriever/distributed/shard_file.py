@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 
 from langchain_rerank_retriever.errors import FormatError
 
-_HEADER, _HASH = b"shard", b"shard.sha256"
+_HEADER, _HASH, _HEADER_HASH = b"shard", b"shard.sha256", b"shard.header.sha256"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def write_shard(path: Path, table: pa.Table, header: Header) -> None:
     """Write a Parquet file that can tell whether it is whole."""
     told = json.dumps(asdict(header)).encode()
     # Neither the values nor what the footer says of them can change unnoticed.
-    metadata = {_HEADER: told, _HASH: _hash_of(told, table)}
+    metadata = {_HEADER: told, _HASH: _hash_of(told, table), _HEADER_HASH: _plain_hash(told)}
     vectors = [column.name for column in table.schema if pa.types.is_fixed_size_list(column.type)]
     pq.write_table(
         table.replace_schema_metadata(metadata),
@@ -80,6 +81,48 @@ def read_shard(path: Path) -> tuple[Header, pa.Table]:
         if isinstance(error, FormatError):
             raise
         raise FormatError(f"{path} is damaged, or no shard: {error}.") from error
+
+
+def read_header(path: Path) -> Header:
+    """Read what a shard's footer says of it, and nothing else: one that is cut off is found, a flipped bit may not be.
+
+    Raises:
+        FormatError: The footer is damaged or missing, or the file is no shard.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            metadata, rows = file.schema_arrow.metadata or {}, file.metadata.num_rows
+        told = metadata[_HEADER]
+        if _HEADER_HASH not in metadata:
+            # Of an earlier version, whose headers are checked with the content only.
+            return read_shard(path)[0]
+        header = Header(**json.loads(told))
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, FormatError):
+            raise
+        raise FormatError(f"{path} is damaged, or no shard: {error}.") from error
+    if metadata[_HEADER_HASH] != _plain_hash(told) or header.rows != rows:
+        raise FormatError(f"{path} is damaged: its footer is not what was written.")
+    return header
+
+
+def read_first(path: Path, columns: list[str]) -> dict[str, Any] | None:
+    """Return the first row of a shard, of some columns, without reading the others; None where it has no row.
+
+    Raises:
+        FormatError: It is damaged where it was read, or no Parquet file.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(1, columns=columns):
+                return dict(batch.to_pylist()[0])
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise FormatError(f"{path} is damaged, or no shard: {error}.") from error
+    return None
+
+
+def _plain_hash(told: bytes) -> bytes:
+    return hashlib.sha256(told).hexdigest().encode()
 
 
 def _hash_of(told: bytes, table: pa.Table) -> bytes:

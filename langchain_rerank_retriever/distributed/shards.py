@@ -17,7 +17,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from langchain_rerank_retriever.distributed.shard_file import Header, Made, read_shard, write_shard
+from langchain_rerank_retriever.distributed.shard_file import (
+    Header,
+    Made,
+    read_header,
+    read_shard,
+    write_shard,
+)
 from langchain_rerank_retriever.distributed.slices import Slice
 from langchain_rerank_retriever.errors import (
     FormatError,
@@ -68,8 +74,12 @@ class ShardFolder:
             write_shard(scratch, made.table, header)
         return header
 
-    def header(self, one: Slice) -> Header | None:
+    def header(self, one: Slice, *, verify: bool = False) -> Header | None:
         """Return the header of a slice's shard, None where there is none yet or a damaged one.
+
+        Args:
+            one: The slice.
+            verify: Read and hash the content, too. The footer alone tells a file that is cut off or foreign.
 
         Raises:
             InvalidArgumentError: The shard is whole, and was made of other rows.
@@ -78,7 +88,7 @@ class ShardFolder:
         if not path.exists():
             return None
         try:
-            header, _ = read_shard(path)
+            header = read_shard(path)[0] if verify else read_header(path)
         except FormatError:
             return None
         if header.digest != one.digest:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from langchain_core.embeddings import Embeddings
 
-from langchain_rerank_retriever.errors import ClosedError, DataError
+from langchain_rerank_retriever.errors import ClosedError, DataError, StorageError
 from langchain_rerank_retriever.store import FaissStore
 
 #: Documents among which random ones are drawn; more would tell a reader of the draws nothing.
@@ -38,15 +38,30 @@ def opened(path: str, embeddings: Embeddings | None = None) -> Iterator[FaissSto
         yield store
 
 
-def store_path(store: str | Path) -> str:
-    """Return the folder of a store.
+def found_store(store: str | Path) -> tuple[str, str]:
+    """Return the folder of a store, and the store's revision.
 
     Raises:
         StorageError: There is none.
     """
-    path = Path(store).expanduser().absolute()
-    with opened(str(path)):
-        return str(path)
+    path = str(Path(store).expanduser().absolute())
+    with opened(path) as found:
+        return path, found.revision
+
+
+def check_revision(store: FaissStore, expected: str) -> None:
+    """Make sure that a store is what it was when the job was begun.
+
+    Raises:
+        StorageError: It was changed, or this process sees another store at the same path.
+    """
+    found = store.revision
+    if found != expected:
+        raise StorageError(
+            f"The store at {store.path} has the revision {found}, expected {expected}, which it had when the job was "
+            "begun: it was changed since, or is another copy on this machine. Let all nodes see the same store, and "
+            "begin anew in another output folder where its texts have changed."
+        )
 
 
 class StoredTexts(Mapping[str, str]):

@@ -1,5 +1,6 @@
 """Find an id that two shards have, in bounded memory."""
 
+from array import array
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from langchain_rerank_retriever.distributed.shards import ShardFolder
 from langchain_rerank_retriever.errors import DataError
 
-#: Ids whose hashes are in memory at once: with their sorted copy, under a gigabyte.
+#: Ids whose hashes are in memory at once. Each takes ten bytes at most: half a gigabyte.
 AT_ONCE = 50_000_000
 
 
@@ -23,12 +24,19 @@ def check_unique(folder: ShardFolder, shards: int, rows: int) -> None:
     """
     passes = max(1, -(-rows // AT_ONCE))
     for which in range(passes):
-        hashes = map(_hashes, _ids(folder, shards))
-        chosen = [part[part % passes == which] for part in hashes]
-        values, times = np.unique(np.concatenate([*chosen, _hashes([])]), return_counts=True)
-        doubtful = values[times > 1]
+        kept = array("q")
+        for part in map(_hashes, _ids(folder, shards)):
+            # It grows where it lies; putting arrays together would take the same again.
+            kept.frombytes(part[part % passes == which].tobytes())
+        doubtful = _repeated(np.frombuffer(kept, np.int64) if kept else _hashes([]))
         if doubtful.size:
             _refuse_repeated(folder, shards, doubtful)
+
+
+def _repeated(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return what is there more than once; sorts the values where they lie."""
+    values.sort()
+    return np.unique(values[1:][values[1:] == values[:-1]])
 
 
 def _refuse_repeated(folder: ShardFolder, shards: int, doubtful: NDArray[np.int64]) -> None:

@@ -169,6 +169,18 @@ class ReadableStore(VectorStore):
         )
 
     @property
+    def revision(self) -> str:
+        """What tells this state of texts and vectors from every other: another after each change of one of them.
+
+        Metadata alone can change without it. A copy that `save_local` made has another, one of the closed store's files
+        has the same.
+        """
+        with self._engine.snapshot() as snapshot:
+            state = snapshot.state
+        # A new text gets a new vector, whose change is counted; generations are drawn at random.
+        return f"{state.generation:x}-{state.space}-{state.seq}"
+
+    @property
     def index_info(self) -> IndexInfo:
         """How the store searches now: which kind of index, over what, how well, and whether it is still being made."""
         with self._engine.snapshot() as snapshot:

@@ -7,6 +7,7 @@ import pytest
 from langchain_rerank_retriever import FaissStore
 from langchain_rerank_retriever.distributed import mine_negatives
 from langchain_rerank_retriever.distributed import stored as stored_module
+from langchain_rerank_retriever.distributed.mining import MineJob
 from langchain_rerank_retriever.errors import (
     DataError,
     InvalidArgumentError,
@@ -110,6 +111,35 @@ def test_a_second_call_mines_what_is_missing_and_the_same(store: Path, tmp_path:
     result = mine()
     assert (result.written, result.shards, result.counts["queries"]) == (1, 3, 60)
     assert lists(tmp_path / "out") == before
+
+
+def test_corrected_texts_are_not_mixed_with_what_was_mined_before(store: Path, tmp_path: Path) -> None:
+    def mine(output: str) -> Any:
+        return mine_negatives(
+            QUERIES, QRELS, store, HashEmbeddings(), tmp_path / output, queries_per_shard=20
+        )
+
+    mine("out")
+    with FaissStore(HashEmbeddings(), path=store) as opened:
+        opened.add_texts(["The cat sleeps in the house."], ids=["cat-house"])
+    with pytest.raises(InvalidArgumentError, match=r"store_revision '.*', got '.*another output folder"):
+        mine("out")
+    mine("new")
+    assert {row["passage"] for row in lists(tmp_path / "new")} == {
+        *(text for key, text in TEXTS.items() if key != "cat-house"),
+        "The cat sleeps in the house.",
+    }
+
+
+def test_a_store_that_changes_meanwhile_is_told(store: Path, tmp_path: Path) -> None:
+    with FaissStore.load_local(store, HashEmbeddings()) as opened:
+        job = MineJob(str(store), opened.revision, HashEmbeddings(), 1, Recipe(), None, 0)
+        row = {"queries": {"q-cat-house": QUERIES["q-cat-house"]}, "qrels": {"q-cat-house": {"cat-house": 1}}}
+        with job.open() as work:
+            assert work(0, [row]).table.num_rows == 1
+            opened.delete(["emu-barn"])
+            with pytest.raises(StorageError, match="was changed since, or is another copy"):
+                work(1, [row])
 
 
 def test_random_negatives_are_drawn_from_a_sample(

@@ -3,9 +3,11 @@
 import gc
 import json
 import pickle
+import socket
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +20,7 @@ from langchain_rerank_retriever.distributed.reranking import RerankJob
 from langchain_rerank_retriever.distributed.shard_file import Header
 from langchain_rerank_retriever.distributed.shards import ShardFolder
 from langchain_rerank_retriever.distributed.slices import Slice, slices_of, staged
-from langchain_rerank_retriever.errors import InvalidArgumentError, MissingExtraError
+from langchain_rerank_retriever.errors import InvalidArgumentError, MissingExtraError, ShardError
 from tests.conftest import HashEmbeddings
 from tests.runtime import tiny
 
@@ -40,6 +42,60 @@ def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Monk
         encode_corpus(corpus(3), HashEmbeddings(), tmp_path / "out", cluster=RayCluster())
     # Nothing was begun that a call without a cluster could not go on with.
     assert encode_corpus(corpus(3), HashEmbeddings(), tmp_path / "out").written == 1
+
+
+class FakeRay:
+    """Ray as far as connecting goes; `Ray.init` raises what it is given."""
+
+    def __init__(self, raises: Exception) -> None:
+        self.raises, self.began = raises, 0
+        self.exceptions = SimpleNamespace(RayError=type("RayError", (Exception,), {}))
+        self.data = self
+
+    def is_initialized(self) -> bool:
+        return False
+
+    def init(self, **_: Any) -> None:
+        self.began += 1
+        raise self.raises
+
+
+def encode_on(fake: FakeRay, address: str | None, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    monkeypatch.setitem(sys.modules, "ray.data", fake)
+    encode_corpus(corpus(3), HashEmbeddings(), output, cluster=RayCluster(address=address))
+
+
+@pytest.mark.parametrize("address", ["auto", "ray://head.example:10001", None])
+def test_a_cluster_that_ray_does_not_reach_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str | None
+) -> None:
+    fake = FakeRay(ConnectionError("Could not find any running Ray instance"))
+    told = "cannot be started on this machine" if address is None else f"Ray cluster at '{address}'"
+    with pytest.raises(ShardError, match=rf"{told}: ConnectionError: Could not find any"):
+        encode_on(fake, address, tmp_path / "out", monkeypatch)
+    fake.raises = fake.exceptions.RayError("no")
+    with pytest.raises(ShardError, match=told):
+        encode_on(fake, address, tmp_path / "out", monkeypatch)
+    # Nothing was begun that a call without a cluster could not go on with.
+    assert encode_corpus(corpus(3), HashEmbeddings(), tmp_path / "out").written == 1
+
+
+@pytest.mark.allow_hosts(["127.0.0.1"])
+def test_an_address_that_takes_no_connection_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = FakeRay(ConnectionError("after minutes"))
+    with socket.socket() as taken:
+        # Bound, so that nobody else listens there, and not listened to.
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(ShardError, match=rf"at '{address}': ConnectionRefusedError: .*ray start --head"):
+            encode_on(fake, address, tmp_path / "out", monkeypatch)
+        assert fake.began == 0
+        taken.listen()
+        with pytest.raises(ShardError, match=rf"at '{address}': ConnectionError: after minutes"):
+            encode_on(fake, address, tmp_path / "out", monkeypatch)
 
 
 @pytest.fixture
@@ -80,8 +136,10 @@ def test_a_shard_is_begun_only_so_often(folder: ShardFolder) -> None:
 def test_a_worker_keeps_its_store_open(tmp_path: Path, folder: ShardFolder) -> None:
     with FaissStore(HashEmbeddings(), path=tmp_path / "store") as store:
         store.add_texts(["one two", "three"], ids=["d0", "d1"])
+        revision = store.revision
     rows = [{"query_id": f"q{n}", "query": "two", "document_ids": ["d1", "d0"]} for n in range(2)]
-    worker = ShardWorker(RerankJob(str(tmp_path / "store"), Overlap(), 1), str(folder.path), tries=1)
+    job = RerankJob(str(tmp_path / "store"), revision, Overlap(), 1)
+    worker = ShardWorker(job, str(folder.path), tries=1)
     gc.collect()
     headers = [made(worker, staged(one, folder.work)) for one in slices_of(rows, 1)]
     assert [header.rows for header in headers] == [2, 2]

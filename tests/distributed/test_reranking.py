@@ -89,6 +89,18 @@ def test_a_second_call_scores_what_is_missing_only(store: Path, tmp_path: Path) 
     assert (result.written, result.shards) == (1, 5)
 
 
+def test_corrected_texts_are_not_mixed_with_earlier_scores(store: Path, tmp_path: Path) -> None:
+    rows = [{"query_id": "q", "query": "word1 word2", "document_ids": ["d0"]}]
+    rerank_candidates(rows, store, Overlap(), tmp_path / "out")
+    with FaissStore(HashEmbeddings(), path=store) as opened:
+        opened.add_texts(["nothing in common"], ids=["d0"])
+    with pytest.raises(InvalidArgumentError, match="store_revision"):
+        rerank_candidates(rows, store, Overlap(), tmp_path / "out")
+    rerank_candidates(rows, store, Overlap(), tmp_path / "new")
+    scores = [pq.read_table(tmp_path / one / "000000.parquet")["score"].to_pylist() for one in ("out", "new")]
+    assert scores == [[2.0], [0.0]]
+
+
 @pytest.mark.parametrize(
     ("row", "told"),
     [

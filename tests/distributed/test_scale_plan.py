@@ -34,8 +34,8 @@ def test_the_plan_follows_from_the_unit_costs(plan: ModuleType) -> None:
         hnsw_build_core_seconds=0.001,
     )
     assumed = plan.Assumed(
-        dimension=100, graph_links=25, memory_overhead=1.5, node_memory=(1e9, 0.5), cores=10, shards=100,
-        loaders=5, candidates=20, queries_per_second=11.0,
+        dimension=100, graph_links=25, memory_overhead=1.5, text_bytes=500.0, node_memory=(1e9, 0.5), cores=10,
+        shards=100, loaders=5, candidates=20, queries_per_second=11.0,
     )  # fmt: skip
     one = plan.Plan(3_600_000, unit, assumed)
     assert one.rows_per_shard == 36_000
@@ -47,5 +47,6 @@ def test_the_plan_follows_from_the_unit_costs(plan: ModuleType) -> None:
     assert one.index_core_hours == pytest.approx(1.0)
     # (400 bytes of vector + 200 of links) x 1.5 x 3.6 million
     assert one.index_gigabytes == pytest.approx(3.24)
+    assert one.text_gigabytes == pytest.approx(1.8)
     assert one.query_nodes == 7
     assert one.rerank_cores == 5

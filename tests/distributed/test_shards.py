@@ -5,7 +5,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from langchain_rerank_retriever.distributed.shard_file import Header, Made, read_shard, write_shard
+from langchain_rerank_retriever.distributed.shard_file import (
+    Header,
+    Made,
+    read_header,
+    read_shard,
+    write_shard,
+)
 from langchain_rerank_retriever.distributed.shards import MANIFEST, ShardFolder, claimed
 from langchain_rerank_retriever.distributed.slices import Slice
 from langchain_rerank_retriever.errors import (
@@ -49,22 +55,57 @@ def test_every_damaged_byte_is_found_or_changes_nothing(tmp_path: Path) -> None:
     assert found > len(content) / 2
 
 
+def test_every_damaged_byte_of_a_footer_is_found_or_changes_nothing(tmp_path: Path) -> None:
+    path, header = tmp_path / "a.parquet", Header(7, "digest", 2, 2, {"pairs": 5})
+    write_shard(path, table(2), header)
+    content = path.read_bytes()
+    footer = int.from_bytes(content[-8:-4], "little") + 8
+    found = 0
+    for place in range(len(content) - footer, len(content)):
+        damaged = bytearray(content)
+        damaged[place] ^= 0xFF
+        path.write_bytes(damaged)
+        try:
+            assert read_header(path) == header, f"byte {place}"
+        except FormatError:
+            found += 1
+    assert found > footer / 4
+
+
+def test_a_shard_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    path, header = tmp_path / "a.parquet", Header(7, "digest", 2, 2, {"pairs": 5})
+    write_shard(path, table(2), header)
+    written = pq.read_table(path)
+    earlier = {name: value for name, value in written.schema.metadata.items() if b"header" not in name}
+    pq.write_table(written.replace_schema_metadata(earlier), path)
+    assert read_header(path) == header == read_shard(path)[0]
+    # What is not signed by itself is believed only with the content.
+    earlier[b"shard"] = earlier[b"shard"].replace(b"digest", b"another", 1)
+    pq.write_table(written.replace_schema_metadata(earlier), path)
+    with pytest.raises(FormatError, match="is damaged"):
+        read_header(path)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
 def test_a_torn_shard_is_found(tmp_path: Path, share: float) -> None:
     path = tmp_path / "a.parquet"
     write_shard(path, table(), Header(0, "digest", 3, 3))
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(FormatError, match=r"a\.parquet is damaged"):
-        read_shard(path)
+    for read in (read_shard, read_header):
+        with pytest.raises(FormatError, match=r"a\.parquet is damaged"):
+            read(path)
 
 
 def test_another_parquet_file_is_no_shard(tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
     pq.write_table(table(), tmp_path / "a.parquet")
-    with pytest.raises(FormatError, match="or no shard"):
-        read_shard(tmp_path / "a.parquet")
+    for read in (read_shard, read_header):
+        with pytest.raises(FormatError, match="or no shard"):
+            read(tmp_path / "a.parquet")
 
 
 def test_the_manifest_says_what_the_shards_are(tmp_path: Path) -> None:

@@ -33,6 +33,10 @@ class LoadContract:
     def ids(self, store: VectorStore, vector: np.ndarray) -> list[str]:
         return ids_of(store, vector)
 
+    def interrupt(self, monkeypatch: pytest.MonkeyPatch, store: VectorStore, call: int) -> None:
+        """Let the process end in the middle of adding a shard, counted from 1."""
+        raise NotImplementedError
+
     def test_each_shard_is_loaded_once(
         self,
         engine: Any,
@@ -44,26 +48,10 @@ class LoadContract:
         documents = corpus.documents()
         encode_corpus(documents, embeddings, tmp_path / "encoded", rows_per_shard=ROWS)
         store, ledger = self.new_store(engine, embeddings), tmp_path / "ledger.json"
-        add, calls = type(store).add_embeddings, list[int]()
-
-        def half_of_the_third(self: Any, texts: Any, embeddings: Any, metadatas: Any, ids: Any) -> list[str]:
-            calls.append(len(ids))
-            kept = ROWS // 2 if len(calls) == 3 else ROWS
-            add(
-                self,
-                texts=texts[:kept],
-                embeddings=embeddings[:kept],
-                metadatas=metadatas[:kept],
-                ids=ids[:kept],
-            )
-            if kept < ROWS:
-                raise Interrupted
-            return list(ids)
-
-        monkeypatch.setattr(type(store), "add_embeddings", half_of_the_third)
-        with pytest.raises(Interrupted):
-            load_shards(tmp_path / "encoded", store, ledger=ledger)
-        monkeypatch.setattr(type(store), "add_embeddings", add)
+        with monkeypatch.context() as patch:
+            self.interrupt(patch, store, 3)
+            with pytest.raises(Interrupted):
+                load_shards(tmp_path / "encoded", store, ledger=ledger)
         assert load_shards(tmp_path / "encoded", store, ledger=ledger).added == len(documents) - 2 * ROWS
         assert self.ids(store, vectors[0]) == sorted(str(one.id) for one in documents)
         assert load_shards(tmp_path / "encoded", store, ledger=ledger).added == 0

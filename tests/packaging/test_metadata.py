@@ -20,6 +20,7 @@ OPTIONAL = {
     "cli/bench.py": "demo",
     "cli/demo.py": "demo",
     "cli/documents/chunks.py": "files",
+    "distributed/postgres.py": "postgres",
     "distributed/ray_cluster.py": "ray",
     "evaluation/html/pictures.py": "plots",
     "evaluation/plots/canvas.py": "plots",

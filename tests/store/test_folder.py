@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+import shutil
 import sqlite3
 import threading
 import time
@@ -21,6 +22,7 @@ from langchain_rerank_retriever.errors import (
     StorageError,
 )
 from langchain_rerank_retriever.store import FaissStore, connections, schema
+from tests.conftest import HashEmbeddings
 
 from .helpers import FastEmbeddings, content, stored_vectors
 
@@ -462,3 +464,31 @@ def test_a_table_whose_very_making_is_damaged(tmp_path: Path) -> None:
     assert file.read_bytes() != whole
     with pytest.raises(FormatError, match=r"is damaged.*restore a copy"):
         FaissStore(FastEmbeddings(), path=tmp_path / "s")
+
+
+def test_a_revision_is_of_one_state_of_texts_and_vectors(tmp_path: Path) -> None:
+    model, path = HashEmbeddings(), tmp_path / "store"
+    seen = list[str]()
+    with FaissStore(model, path=path) as store:
+        seen.append(store.revision)
+        store.add_texts(["a river", "a bridge"], [{"year": 1}, {"year": 1}], ids=["r", "b"])
+        seen.append(store.revision)
+        store.add_texts(["a wide river"], [{"year": 1}], ids=["r"])
+        seen.append(store.revision)
+        store.add_embeddings(["a river"], [model.embed_query("a wide river")], [{"year": 1}], ids=["r"])
+        seen.append(store.revision)
+        store.delete(["b"])
+        seen.append(store.revision)
+        store.reembed(HashEmbeddings(seed=1))
+        seen.append(store.revision)
+        store.add_texts(["a river"], [{"year": 2}], ids=["r"])
+        store.delete(["b"])
+        assert store.revision == seen[-1]
+        store.save_local(tmp_path / "copy")
+    with FaissStore(HashEmbeddings(seed=1), path=tmp_path / "copy", read_only=True) as copy:
+        seen.append(copy.revision)
+    assert len(set(seen)) == len(seen) == 7
+    shutil.copytree(path, tmp_path / "same files")
+    for folder in (path, tmp_path / "same files"):
+        with FaissStore(HashEmbeddings(seed=1), path=folder, read_only=True) as again:
+            assert again.revision == seen[-2]

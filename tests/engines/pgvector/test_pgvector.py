@@ -43,7 +43,7 @@ class TestPgvector(StoreContract):
         self, engine: Any, embeddings: PooledEmbeddings, vectors: np.ndarray
     ) -> None:
         twice = [corpus.documents()[0]] * 2
-        with pytest.raises(Exception, match="duplicate key value"):
+        with pytest.raises(Exception, match="cannot affect row a second time"):
             engine.fill("broken", embeddings, twice, vectors[:2])
         assert RerankRetriever(engine.open("broken", embeddings)).invoke("sand") == []
 

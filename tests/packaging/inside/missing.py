@@ -10,7 +10,7 @@ from made import DOCUMENTS, bundle, check, command, model
 
 from langchain_rerank_retriever import CrossEncoderScorer, FaissStore, PooledEmbeddings, tune
 from langchain_rerank_retriever.benchmark.recipe import load_recipe
-from langchain_rerank_retriever.distributed import RayCluster, encode_corpus
+from langchain_rerank_retriever.distributed import RayCluster, copy_embeddings, encode_corpus
 from langchain_rerank_retriever.errors import MissingExtraError
 from langchain_rerank_retriever.evaluation import html_report, judge, plot_means, save_evaluation
 from langchain_rerank_retriever.testing import HashEmbeddings
@@ -57,6 +57,7 @@ def check_calls(folder: Path, small: Path) -> None:
     refused(
         "ray", lambda: encode_corpus(DOCUMENTS, HashEmbeddings(), folder / "shards", cluster=RayCluster())
     )
+    refused("postgres", lambda: copy_embeddings(None, [], [], ids=[]))
     refused(
         "peft",
         lambda: tune(
