@@ -66,7 +66,6 @@ from typing import Any, Unpack
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import LangSmithRetrieverParams
-from langchain_core.runnables import run_in_executor
 from langchain_core.vectorstores import VectorStore
 from pydantic import PrivateAttr
 
@@ -75,6 +74,7 @@ from langchain_rerank_retriever.answering.events import recalled
 from langchain_rerank_retriever.answering.options import SETTINGS, CallOptions, Options
 from langchain_rerank_retriever.answering.plan import Plan, make_plan
 from langchain_rerank_retriever.answering.stages import arerank, rerank
+from langchain_rerank_retriever.answering.threads import diversifying, finishing
 from langchain_rerank_retriever.answering.tracing import AsyncRuns, Runs
 from langchain_rerank_retriever.answering.turns import turn
 from langchain_rerank_retriever.assembled import AssembledRetriever
@@ -278,7 +278,6 @@ async def _aanswered(plan: Plan, runs: AsyncRuns) -> Explanation:
     async with turn():
         ranking = ranked(plan, candidates, rescored)
     if plan.options.lambda_mult is not None:
-        ranking = await run_in_executor(None, spread_out, plan, candidates, rescored, ranking)
+        ranking = await diversifying.run(spread_out, plan, candidates, rescored, ranking)
         watch.lap("diversify")
-    async with turn():
-        return await run_in_executor(None, explanation, plan, candidates, rescored, ranking, watch)
+    return await finishing.run(explanation, plan, candidates, rescored, ranking, watch)
