@@ -129,7 +129,13 @@ def search(
         str | None,
         typer.Option(help="Metadata key of which each value comes once: parent, for the best chunk of each."),
     ] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Show every candidate with its scores.")] = False,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Show every candidate with its scores, and whether the cross-encoder read it in part.",
+        ),
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Search a bundle.
