@@ -114,11 +114,16 @@ class RerankRetriever(AssembledRetriever):
         fetch_k: How many candidates to recall and re-rank; where it is below `k`, `k` candidates are recalled.
         recall_mode: `"dense"`, `"lexical"` (BM25) or `"hybrid"`; None is dense, or a foreign source's own order.
         score_threshold: Leave out documents whose `relevance_score` is lower. Only a fitted blend gives that score a
-            scale (a probability); without one, a warning says so once.
+            scale (a probability); without one, a warning says so once. What `timeout` left unscored has none, and is
+            left out, too; where nothing is returned for that reason, a warning is logged.
         blend: Fitted weights of the stages, as `tune` makes them; None orders by the re-ranker alone.
         timeout: Seconds after which no further pairs are scored. What is scored by then is ranked; the rest follows
-            in recall order, without a `rerank_score`. The time counts from the call, recall included. A compressor
-            other than `CrossEncoderReranker` cannot be stopped in the middle.
+            in recall order, without a `rerank_score`, and every document that is returned says `query_timed_out` in
+            its metadata. The time counts from the call, recall included, but recall itself is never cut short: of
+            hundreds of queries at once, which wait for one bi-encoder, a few threads and one interpreter, each is
+            answered some time after it has been recalled, however late that is, and then unscored. A compressor other
+            than `CrossEncoderReranker` cannot be stopped in the middle. Somebody else's cross-encoder is stopped only
+            after each 16 pairs, for which `ainvoke` waits for a thread, in line with recalls.
         collapse: Metadata key (dotted for nested metadata, as in filters) whose equal values belong together, such as
             the source of chunks: of the candidates of one value only the best is returned, after re-ranking, so that
             `k` counts parents. A document without the key stands for itself. `fetch_k` bounds what there is to choose
@@ -137,6 +142,7 @@ class RerankRetriever(AssembledRetriever):
     `relevance_kind` (`"probability"`, `"rerank_score"` or `"recall_score"`), `recall_rank` (1-based), and
     `recall_score`, `dense_score`, `lexical_score`, `rerank_score` where they exist. What `timeout` or `early_stop` left
     unscored is of the kind `"recall_score"`; a recall source without scores gives a rank and no `relevance_score`.
+    `query_timed_out` is True in all of a query of which `timeout` left candidates unscored, else it is not there.
     """
 
     _warned: bool = PrivateAttr(default=False)
