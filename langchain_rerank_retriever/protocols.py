@@ -58,6 +58,7 @@ SCORE_KEYS = (
     "dense_score",
     "lexical_score",
     "rerank_score",
+    "query_timed_out",
 )
 
 
@@ -147,8 +148,9 @@ class ExplainedCandidate:
         relevance_score: What the final order is by.
         truncated: Whether the cross-encoder saw only the beginning; None where that is not known.
         outcome: Returned, or why not. ``"collapsed"``: a better one of the same parent stands for it.
-        unscored: Why the cross-encoder did not score it: ``"timeout"``, there was no time left; ``"early_stop"``, the
-            best were too far ahead. None where it did, or where no cross-encoder took part.
+        unscored: Why the cross-encoder did not score it: ``"timeout"``, there was no time left, which may be why a
+            `CrossEncoderReranker` dropped it; ``"early_stop"``, the best were too far ahead. None where it did, or
+            where no cross-encoder took part.
         dropped_by: Which stage of re-ranking left it out, counted from 1; None where none did.
     """
 
@@ -192,7 +194,7 @@ class Explanation:
 
     @property
     def timed_out(self) -> bool:
-        """Whether the retriever's ``timeout`` left candidates unscored."""
+        """Whether the retriever's ``timeout`` left candidates unscored; ``query_timed_out`` in returned metadata."""
         return any(one.unscored == "timeout" for one in self.candidates)
 
     @property

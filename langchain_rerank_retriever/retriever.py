@@ -66,7 +66,6 @@ from typing import Any, Unpack
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import LangSmithRetrieverParams
-from langchain_core.runnables import run_in_executor
 from langchain_core.vectorstores import VectorStore
 from pydantic import PrivateAttr
 
@@ -75,6 +74,7 @@ from langchain_rerank_retriever.answering.events import recalled
 from langchain_rerank_retriever.answering.options import SETTINGS, CallOptions, Options
 from langchain_rerank_retriever.answering.plan import Plan, make_plan
 from langchain_rerank_retriever.answering.stages import arerank, rerank
+from langchain_rerank_retriever.answering.threads import diversifying, finishing
 from langchain_rerank_retriever.answering.tracing import AsyncRuns, Runs
 from langchain_rerank_retriever.answering.turns import turn
 from langchain_rerank_retriever.assembled import AssembledRetriever
@@ -118,11 +118,16 @@ class RerankRetriever(AssembledRetriever):
         recall_mode: `"dense"`, `"lexical"` (BM25) or `"hybrid"`; None is dense, or a foreign source's own order. Of a
             list, those sources take it that have it, and the others keep their own order; one must have it.
         score_threshold: Leave out documents whose `relevance_score` is lower. Only a fitted blend gives that score a
-            scale (a probability); without one, a warning says so once.
+            scale (a probability); without one, a warning says so once. What `timeout` left unscored has none, and is
+            left out, too; where nothing is returned for that reason, a warning is logged.
         blend: Fitted weights of the stages, as `tune` makes them; None orders by the re-ranker alone.
         timeout: Seconds after which no further pairs are scored. What is scored by then is ranked; the rest follows
-            in recall order, without a `rerank_score`. The time counts from the call, recall included. A compressor
-            other than `CrossEncoderReranker` cannot be stopped in the middle.
+            in recall order, without a `rerank_score`, and every document that is returned says `query_timed_out` in
+            its metadata. The time counts from the call, recall included, but recall itself is never cut short: of
+            hundreds of queries at once, which wait for one bi-encoder, a few threads and one interpreter, each is
+            answered some time after it has been recalled, however late that is, and then unscored. A compressor other
+            than `CrossEncoderReranker` cannot be stopped in the middle. Somebody else's cross-encoder is stopped only
+            after each 16 pairs, for which `ainvoke` waits for a thread, in line with recalls.
         collapse: Metadata key (dotted for nested metadata, as in filters) whose equal values belong together, such as
             the source of chunks: of the candidates of one value only the best is returned, after re-ranking, so that
             `k` counts parents. A document without the key stands for itself. `fetch_k` bounds what there is to choose
@@ -141,6 +146,7 @@ class RerankRetriever(AssembledRetriever):
     `relevance_kind` (`"probability"`, `"rerank_score"` or `"recall_score"`), `recall_rank` (1-based), and
     `recall_score`, `dense_score`, `lexical_score`, `rerank_score` where they exist. What `timeout` or `early_stop` left
     unscored is of the kind `"recall_score"`; a recall source without scores gives a rank and no `relevance_score`.
+    `query_timed_out` is True in all of a query of which `timeout` left candidates unscored, else it is not there.
     """
 
     _warned: bool = PrivateAttr(default=False)
@@ -283,7 +289,6 @@ async def _aanswered(plan: Plan, runs: AsyncRuns) -> Explanation:
     async with turn():
         ranking = ranked(plan, candidates, rescored)
     if plan.options.lambda_mult is not None:
-        ranking = await run_in_executor(None, spread_out, plan, candidates, rescored, ranking)
+        ranking = await diversifying.run(spread_out, plan, candidates, rescored, ranking)
         watch.lap("diversify")
-    async with turn():
-        return await run_in_executor(None, explanation, plan, candidates, rescored, ranking, watch)
+    return await finishing.run(explanation, plan, candidates, rescored, ranking, watch)

@@ -152,7 +152,9 @@ def test_a_deadline_in_a_cascade(store: FaissStore) -> None:
     assert explanation.timed_out
     assert ids(explanation.documents) == [row.document.id for row in explanation.candidates][:4]
     assert [row.recall_rank for row in explanation.candidates] == [1, 2, 3, 4, 5, 6]
-    assert [row.unscored for row in explanation.candidates] == ["timeout"] * 4 + [None] * 2
+    # The first stage dropped two only because there was no time to score them.
+    assert [row.dropped_by for row in explanation.candidates] == [None] * 4 + [1] * 2
+    assert [row.unscored for row in explanation.candidates] == ["timeout"] * 6
 
 
 def test_an_early_stop_is_for_one_reranker(store: FaissStore) -> None:

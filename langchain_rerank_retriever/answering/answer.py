@@ -1,5 +1,6 @@
 """One query's answer, put together from what its stages gave."""
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,8 +12,10 @@ from langchain_rerank_retriever.answering.ranking import Ranking, rank
 from langchain_rerank_retriever.answering.rescore import Rescored
 from langchain_rerank_retriever.answering.stopping import Stopping, stopping
 from langchain_rerank_retriever.errors import InvalidArgumentError
-from langchain_rerank_retriever.protocols import Explanation
+from langchain_rerank_retriever.protocols import ExplainedCandidate, Explanation
 from langchain_rerank_retriever.recall import Candidate, embedding_store, vectors_of
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -99,5 +102,20 @@ def explanation(
     """Say what is returned, and of every candidate why."""
     rows = explained(candidates, rescored, ranking, plan.options)
     documents = returned_documents(rows, ranking.kind)
+    if not documents:
+        _warn_of_what_came_too_late(rows, plan.options.score_threshold)
     watch.lap("blend")
     return Explanation(plan.request.query, documents, rows, watch.total(), ranking.kind)
+
+
+def _warn_of_what_came_too_late(rows: Sequence[ExplainedCandidate], score_threshold: float | None) -> None:
+    """Say where nothing is returned since a threshold refuses what was not scored: no metadata can."""
+    late = sum(one.unscored == "timeout" and one.outcome == "below_threshold" for one in rows)
+    if late:
+        logger.warning(
+            "Nothing is returned for a query: %d of its %d candidates were not scored before timeout=, so "
+            "score_threshold=%s leaves them out, and no other reaches it. Raise timeout=, or lower fetch_k=.",
+            late,
+            len(rows),
+            score_threshold,
+        )

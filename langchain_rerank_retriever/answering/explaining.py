@@ -58,16 +58,25 @@ def documents_of(candidates: Sequence[Candidate], rescored: Rescored | None) -> 
 
 
 def returned_documents(candidates: Sequence[ExplainedCandidate], kind: RelevanceKind) -> tuple[Document, ...]:
-    """Copy the documents that are returned, with their scores in the metadata."""
-    return tuple(_with_scores(candidate, kind) for candidate in candidates if candidate.outcome == "returned")
+    """Copy the documents that are returned, with their scores, and whether time was too short, in the metadata."""
+    timed_out = any(candidate.unscored == "timeout" for candidate in candidates) or None
+    return tuple(
+        _with_scores(candidate, kind, timed_out)
+        for candidate in candidates
+        if candidate.outcome == "returned"
+    )
 
 
 def _reranked(place: int, rescored: Rescored | None) -> tuple[float | None, bool | None, Unscored | None]:
     """Return the re-ranker's score of a candidate, whether it was cut, and why it was not scored."""
-    score = None if rescored is None or rescored.scores is None else _number(rescored.scores[place])
-    if rescored is None or score is None:
-        return None, None, None if rescored is None or place in rescored.dropped else rescored.unscored
-    return score, None if rescored.truncated is None else bool(rescored.truncated[place]), None
+    if rescored is None:
+        return None, None, None
+    score = None if rescored.scores is None else _number(rescored.scores[place])
+    if score is not None:
+        return score, None if rescored.truncated is None else bool(rescored.truncated[place]), None
+    if place in rescored.dropped:
+        return None, None, "timeout" if place in rescored.late else None
+    return None, None, rescored.unscored
 
 
 def _number(value: float) -> float | None:
@@ -80,7 +89,7 @@ def _without_scores(document: Document) -> Document:
     return Document(id=document.id, page_content=document.page_content, metadata=metadata)
 
 
-def _with_scores(candidate: ExplainedCandidate, kind: RelevanceKind) -> Document:
+def _with_scores(candidate: ExplainedCandidate, kind: RelevanceKind, timed_out: bool | None) -> Document:
     relevance = candidate.relevance_score
     if relevance is None:
         # No time was left to score it, or its source gives no scores: its place is its place in recall.
@@ -93,6 +102,7 @@ def _with_scores(candidate: ExplainedCandidate, kind: RelevanceKind) -> Document
         "dense_score": candidate.dense_score,
         "lexical_score": candidate.lexical_score,
         "rerank_score": candidate.rerank_score,
+        "query_timed_out": timed_out,
     }
     metadata = copy.deepcopy(candidate.document.metadata)
     metadata |= {key: value for key, value in scores.items() if value is not None}

@@ -38,6 +38,7 @@ class Rescored:
         truncated: Shape ``(n,)``, of meaning where there is a score; None where it is not known.
         unscored: Why a cross-encoder left candidates unscored; None where it did not.
         dropped: The places of the candidates that a compressor left out, and which stage that was, from 1.
+        late: Those of the dropped that were left out because there was no time to score them.
     """
 
     documents: tuple[Document, ...]
@@ -47,6 +48,7 @@ class Rescored:
     truncated: NDArray[np.bool_] | None = None
     unscored: Unscored | None = None
     dropped: Mapping[int, int] = field(default_factory=dict)
+    late: frozenset[int] = frozenset()
 
 
 def gives_scores(reranker: Any) -> bool:
@@ -134,7 +136,9 @@ def _best(reranker: CrossEncoderReranker, rescored: Rescored) -> Rescored:
         best = best[scores[best] >= reranker.score_threshold]
     order = (*best.tolist(), *np.flatnonzero(~there).tolist())[: reranker.top_n]
     dropped = {place: 1 for place in range(len(scores)) if place not in order}
-    return replace(rescored, order=order, is_final=True, dropped=dropped)
+    lacking = dropped if rescored.unscored == "timeout" else ()
+    late = frozenset(place for place in lacking if not there[place])
+    return replace(rescored, order=order, is_final=True, dropped=dropped, late=late)
 
 
 def _marked(documents: Sequence[Document]) -> list[Document]:

@@ -104,7 +104,7 @@ async def ascore(
             progress.take(part, answer.scores, answer.truncated)
         else:
             # LangChain's, because asyncio's own leaves the caller waiting for ever where a StopIteration is raised.
-            await run_in_executor(None, _score_part, scorer, pairs, part, progress)
+            await run_in_executor(None, _score_part_in_time, scorer, pairs, part, progress)
         if report is not None:
             await report(progress.count)
     return progress.scored()
@@ -116,6 +116,11 @@ def _score_part(scorer: BaseCrossEncoder, pairs: Pairs, part: slice, progress: "
         progress.take(part, answer.scores, answer.truncated)
     else:
         progress.take(part, scorer.score(pairs[part]))
+
+
+def _score_part_in_time(scorer: BaseCrossEncoder, pairs: Pairs, part: slice, progress: "_Progress") -> None:
+    if not progress.ran_out():  # It may have waited for a thread.
+        _score_part(scorer, pairs, part, progress)
 
 
 class _Progress:
@@ -154,10 +159,14 @@ class _Progress:
         part = next(self._parts, None)
         if part is None or self._unscored is not None:
             return None
-        if self._deadline is not None and time.monotonic() >= self._deadline:
-            self._unscored = "timeout"
-            return None
-        return part
+        return None if self.ran_out() else part
+
+    def ran_out(self) -> bool:
+        """Tell whether there is no time left; if so, what has no score yet keeps none."""
+        if self._deadline is None or time.monotonic() < self._deadline:
+            return False
+        self._unscored = "timeout"
+        return True
 
     def take(self, part: slice, scores: Any, truncated: NDArray[np.bool_] | None = None) -> None:
         """Keep what the scorer said of a part."""

@@ -115,6 +115,7 @@ class _Progress:
         self._documents = list(documents)
         self._places: tuple[int, ...] = tuple(range(len(documents)))
         self._dropped: dict[int, int] = {}
+        self._late: set[int] = set()
         self._stages = 0
         self.result: Rescored | None = None
 
@@ -130,6 +131,7 @@ class _Progress:
         for place, document in zip(places, rescored.documents, strict=True):
             self._documents[place] = document
         self._dropped |= {places[index]: self._stages for index in rescored.dropped}
+        self._late |= {places[index] for index in rescored.late}
         self._places = tuple(places[index] for index in rescored.order)
         size, chosen = len(self._documents), list(places)
         self.result = Rescored(
@@ -140,6 +142,7 @@ class _Progress:
             _spread(rescored.truncated, chosen, np.zeros(size, bool)),
             rescored.unscored,
             dict(self._dropped),
+            frozenset(self._late),
         )
 
 

@@ -22,10 +22,9 @@ _lines: dict[asyncio.AbstractEventLoop, _Line] = {}
 async def turn() -> AsyncIterator[None]:
     """Wait until no other query of this loop is in such a block; who comes first goes first.
 
-    Queries that share a model's batches are scored at the same moment, and all go on in the same pass of the loop.
-    What is left to do for one takes milliseconds, for thirty of them a tenth of a second in which nothing else runs.
-    Sent to as many threads at once, it keeps the loop as long: each thread holds the interpreter's lock for 5 ms
-    before it lets the next have it. One after the other, the loop comes to its other work in between.
+    Queries that share a model's batches are scored at the same moment, and all go on in the same pass of the loop: what
+    one of them does at once, hundreds do in a pass in which nothing else runs. One after the other, the loop comes to
+    its other work in between. Nothing that takes long, or waits for anything, may stand in such a block.
     """
     loop = asyncio.get_running_loop()
     line = _lines.setdefault(loop, _Line())

@@ -133,7 +133,13 @@ def search(
     backend: Backend = None,
     device: Device = None,
     batch_size: BatchSize = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Show every candidate with its scores.")] = False,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Show every candidate with its scores, and whether the cross-encoder read it in part.",
+        ),
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Search a bundle.

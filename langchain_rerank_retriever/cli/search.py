@@ -65,24 +65,29 @@ def _row(candidate: ExplainedCandidate) -> dict[str, Any]:
 
 
 def _print_candidates(explanation: Explanation) -> None:
-    header = ("document", "rank", "recalled", "dense", "lexical", "re-ranked", "relevance", "outcome")
+    header = ["document", "rank", "recalled", "dense", "lexical", "re-ranked", "relevance", "outcome"]
+    rows = [_cells(one) for one in explanation.candidates]
+    if explanation.truncated is not None:
+        # Whether the cross-encoder read only the beginning.
+        header.append("cut")
+        for row, one in zip(rows, explanation.candidates, strict=True):
+            row.append({None: "-", False: "no", True: "yes"}[one.truncated])
     print_table(
         header,
-        [
-            (
-                str(one.document.id),
-                str(one.rank),
-                str(one.recall_rank),
-                *(
-                    _number(value)
-                    for value in (one.dense_score, one.lexical_score, one.rerank_score, one.relevance_score)
-                ),
-                one.outcome.replace("_", " ") + ("" if one.dropped_by is None else f" {one.dropped_by}"),
-            )
-            for one in explanation.candidates
-        ],
+        rows,
         title=", ".join(f"{stage} {1000 * taken:.0f} ms" for stage, taken in explanation.seconds.items()),
     )
+
+
+def _cells(one: ExplainedCandidate) -> list[str]:
+    scores = (one.dense_score, one.lexical_score, one.rerank_score, one.relevance_score)
+    return [
+        str(one.document.id),
+        str(one.rank),
+        str(one.recall_rank),
+        *map(_number, scores),
+        one.outcome.replace("_", " ") + ("" if one.dropped_by is None else f" {one.dropped_by}"),
+    ]
 
 
 def _number(value: float | None) -> str:

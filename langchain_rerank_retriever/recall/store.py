@@ -45,8 +45,8 @@ class StoreRecall:
 
     @property
     def stage_scores(self) -> frozenset[StageScore]:
-        """Dense always, lexical where the store keeps a lexical index."""
-        return frozenset({"dense", "lexical"}) if self._has_lexical else frozenset({"dense"})
+        """Dense always, lexical where the store keeps a lexical index; read from memory, since event loops ask."""
+        return frozenset({"dense", "lexical"}) if self.store.has_lexical else frozenset({"dense"})
 
     def recall(self, request: RecallRequest) -> list[Candidate]:
         """Recall candidates in the order of the request's mode (default dense), all as the store is at one moment."""

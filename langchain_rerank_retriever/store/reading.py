@@ -181,6 +181,15 @@ class ReadableStore(VectorStore):
         return f"{state.generation:x}-{state.space}-{state.seq}"
 
     @property
+    def has_lexical(self) -> bool:
+        """Whether there is a lexical index, as it was known when the store was last read.
+
+        Unlike `settings` this reads nothing, so that an event loop may ask it. Only a store of another kind that was
+        saved over this one changes the answer, and the next search sees that.
+        """
+        return bool(self._engine.views.lexical)
+
+    @property
     def index_info(self) -> IndexInfo:
         """How the store searches now: which kind of index, over what, how well, and whether it is still being made."""
         with self._engine.snapshot() as snapshot:

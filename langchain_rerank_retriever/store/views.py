@@ -16,6 +16,7 @@ from .changes import Change
 from .connections import Connections
 from .graph import THREADS, build
 from .indexing import IndexInfo, describe, is_graph_due
+from .lexical.languages import Lexical
 from .rows import State
 from .segment import Segment, joined
 from .snapshots import Snapshots, SupersededError, is_due
@@ -43,6 +44,8 @@ class Views:
         self._snapshots = snapshots
         self._threads = threads
         self._setting = "flat"
+        #: The store's lexical setting, as of the last state that a view was made for.
+        self.lexical: Lexical = False
         self._refused = 0
         self.current = _NONE
         self.upkeep = Upkeep(self._next_task, lambda: self.current.seq)
@@ -101,7 +104,7 @@ class Views:
         )
 
     def _made(self, connection: sqlite3.Connection, state: State, view: View) -> View:
-        self._setting = state.index_kind
+        self._setting, self.lexical = state.index_kind, state.lexical
         if state.dimension is None:
             return View(state.seq, state.generation)
         if view.generation == state.generation and view.dimension is not None:

@@ -20,6 +20,8 @@ from rich.cells import cell_len
 from langchain_rerank_retriever import FaissStore, RerankRetriever, __version__
 from langchain_rerank_retriever.cli import app as app_module
 from langchain_rerank_retriever.cli.output import print_documents, print_table, printable, say
+from langchain_rerank_retriever.cli.search import _print_candidates
+from langchain_rerank_retriever.protocols import ExplainedCandidate, Explanation
 from langchain_rerank_retriever.runtime.choosing import derived
 from langchain_rerank_retriever.store import indexing, snapshots, upkeep
 
@@ -106,6 +108,39 @@ def test_explain(run: Run, bundle: Path) -> None:
         assert isinstance(one["rerank_score"], float)
         assert f"{one['dense_score']:.3f}" in finished.out
         assert one["id"] in finished.out
+
+
+def candidate(name: str, truncated: bool | None) -> ExplainedCandidate:
+    return ExplainedCandidate(
+        document=Document(id=name, page_content="text"),
+        rank=1,
+        recall_rank=1,
+        recall_score=0.5,
+        dense_score=0.5,
+        lexical_score=None,
+        rerank_score=None if truncated is None else 2.0,
+        blended_score=None,
+        relevance_score=0.5,
+        truncated=truncated,
+        outcome="returned",
+    )
+
+
+@pytest.mark.parametrize(
+    ("truncated", "shown"),
+    [
+        ([True, False, None], ["cut", "yes", "no", "-"]),
+        ([False, False], ["cut", "no", "no"]),
+        ([None, None], ["outcome", "returned", "returned"]),
+    ],
+)
+def test_explain_shows_which_pairs_were_read_in_part(
+    capsys: pytest.CaptureFixture[str], truncated: list[bool | None], shown: list[str]
+) -> None:
+    rows = tuple(candidate(f"d{place}", cut) for place, cut in enumerate(truncated))
+    _print_candidates(Explanation("q", (), rows, {"total": 0.1}, "recall_score"))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [line[-1] for line in lines if line and line[0] in ("document", "d0", "d1", "d2")] == shown
 
 
 def test_search_by_mode_and_by_parent(run: Run, bundle: Path) -> None:

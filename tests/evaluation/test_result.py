@@ -177,7 +177,10 @@ def test_text(full: Evaluation) -> None:
     assert lines[0] == (
         "base: 3 queries (1 without judgements left out), 1 got no document, 1 of 2 scored pairs were read only in part"
     )
-    assert lines[3:5] == ["  milliseconds a query (one at a time)", "  total  p50 200.0  p95 290.0  p99 298.0"]
+    assert lines[3:5] == [
+        "  milliseconds a query (one at a time)",
+        "  total  p50 200.0  p95 290.0  p99 298.0",
+    ]
     assert lines[5].startswith("  All 3 queries have one value of RR@2")
 
 
@@ -197,7 +200,11 @@ def test_notes_of_what_misleads() -> None:
     assert some.to_dict()["notes"] == list(some.notes)
     assert "look deeper: R@3" in some._repr_html_()
     # Nothing returned at all is told as such.
-    assert judge({"q": [], "r": []}, {"q": {"a": 1}, "r": {"a": 1}}, ["R@3"]).notes[0].startswith("All 2 queries")
+    assert (
+        judge({"q": [], "r": []}, {"q": {"a": 1}, "r": {"a": 1}}, ["R@3"])
+        .notes[0]
+        .startswith("All 2 queries")
+    )
 
 
 def test_short_and_html(full: Evaluation) -> None:

@@ -110,7 +110,8 @@ def test_many_calls_in_two_loops(goal: Any, seed: int, retriever: RerankRetrieve
             Caller(retriever, seed + number, calls=calls // 2, at_once=at_scale(150, 500, 500))
             for number in range(2)
         ]
-        # With the threads of the two models, which have answered by now.
+        # With the threads of the two models, which have answered by now, and the one that finishes awaited queries.
+        asyncio.run(retriever.ainvoke(QUERIES[0]))
         before = threading.active_count()
         longest = side_by_side([caller.run for caller in callers])
         count.done += sum(caller.done for caller in callers)
