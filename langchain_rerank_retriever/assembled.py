@@ -214,9 +214,9 @@ class AssembledRetriever(BaseRetriever):
             precision: Of the bundle's own models; None is what they were saved with. `"int8"` is for the cross-encoder
                 alone, since the vectors of the store were made by the bi-encoder as it is. It is calibrated on pairs
                 of the store's documents, or where it has fewer than 16 on the documentation that comes with Python;
-                the correlation with float32 on them is `reranker.quantisation`, and below 0.99 it is refused. That is
-                done once, and kept in the user's cache folder. `langchain-rerank evaluate --precision int8` tells what
-                it does to the answers.
+                the correlation with float32 on them is `reranker.quantisation`, and below 0.99 it is refused. That
+                takes a minute or two on two cores, is done once, and kept in the user's cache folder.
+                `langchain-rerank evaluate --precision int8` tells what it does to the answers.
             device: Of the bundle's own models, for instance `"cuda:1"`; None takes a GPU where there is one.
             batch_size: Of the bundle's own models: the largest number of texts or pairs in a batch; None leaves it to
                 the token budget.

@@ -5,8 +5,9 @@ from itertools import islice
 
 from langchain_core.documents import Document
 
-#: Documents whose beginnings are queries.
-_QUERIES = 128
+#: Documents whose beginnings are queries. With two passages each they are as many pairs as are taken of Python's
+#: documentation, and every further one makes the first opening longer.
+_QUERIES = 64
 #: With fewer documents there are fewer pairs than a calibration needs.
 _FEWEST = 16
 #: So that a large store is not read as a whole.
@@ -25,7 +26,7 @@ def calibration_pairs(documents: Iterable[Document]) -> list[tuple[str, str]] | 
     source, so that passages that fit and passages that do not are scored, as among the candidates of a query.
 
     Returns:
-        At most 256 pairs; None of fewer than 16 documents with text, which are too few to calibrate with. The same for
+        At most 128 pairs; None of fewer than 16 documents with text, which are too few to calibrate with. The same for
         the same documents. Documents that are added later change nothing before the store has grown to twice as many,
         and nothing from 8,192 on, so that a live bundle is not calibrated anew whenever it is opened.
     """

@@ -218,10 +218,10 @@ def test_pairs_of_a_large_store() -> None:
     documents = (Document(page_content=f"n{place} {' '.join(words)}") for place in range(20_000))
     pairs = calibration_pairs(documents)
     assert pairs is not None
-    assert len(pairs) == 256
-    # 8,192 are read, in 128 steps of 64.
-    assert [query.split()[0] for query, _ in pairs[::2]] == [f"n{64 * step}" for step in range(128)]
-    assert [passage.split()[0] for _, passage in pairs[:4]] == ["n0", "n1", "n64", "n65"]
+    assert len(pairs) == 128
+    # 8,192 are read, in 64 steps of 128.
+    assert [query.split()[0] for query, _ in pairs[::2]] == [f"n{128 * step}" for step in range(64)]
+    assert [passage.split()[0] for _, passage in pairs[:4]] == ["n0", "n1", "n128", "n129"]
     assert {len(query.split()) for query, _ in pairs} == {12}
     assert next(documents).page_content.startswith("n8192 ")
 
