@@ -138,6 +138,7 @@ class CrossEncoderScorer(ServedModel, BaseCrossEncoder):
             raise InvalidArgumentError(
                 f"long_documents='max' cannot be used with this model: {error}."
             ) from error
+        self._knows_cut = rows.knows_cut
         identity = {"prompts": prompts, "max_length": self._max_length, "windows": windows}
         self._serve(loaded, rows, placement, output="scores", kinds=(KIND,), identity=identity)
 
@@ -180,17 +181,18 @@ class CrossEncoderScorer(ServedModel, BaseCrossEncoder):
 
         Returns:
             One logit a pair, NaN where the deadline came first. ``truncated`` says that part of the pair was
-            not read; with ``long_documents="max"`` only an overlong query is ever cut.
+            not read; with ``long_documents="max"`` only an overlong query is ever cut. It is None for a model that
+            reads in its own way, such as a generating one, of which that is not known.
         """
         answer = self._submit(text_pairs, deadline)
-        return _pair_scores(None if answer is None else answer.wait())
+        return self._pair_scores(None if answer is None else answer.wait())
 
     async def ascore_pairs(
         self, text_pairs: Sequence[tuple[str, str]], *, deadline: float | None = None
     ) -> PairScores:
         """Score pairs without blocking the event loop. See ``score_pairs``."""
         answer = self._submit(text_pairs, deadline)
-        return _pair_scores(None if answer is None else await answer.wait_async())
+        return self._pair_scores(None if answer is None else await answer.wait_async())
 
     def load_trainable(self) -> "CrossEncoder":
         """Load a fresh float32 cross-encoder of the same length on the CPU, whose ``predict`` gives logits."""
@@ -204,8 +206,7 @@ class CrossEncoderScorer(ServedModel, BaseCrossEncoder):
         urgent = len(pairs) <= URGENT_PAIRS or all(other == query for other, _ in pairs)
         return self._worker.submit(pairs, KIND, urgent=urgent, deadline=deadline)
 
-
-def _pair_scores(output: Output | None) -> PairScores:
-    if output is None:
-        return PairScores(np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.bool_))
-    return PairScores(output.values, output.truncated)
+    def _pair_scores(self, output: Output | None) -> PairScores:
+        if output is None:
+            return PairScores(np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.bool_))
+        return PairScores(output.values, output.truncated if self._knows_cut else None)

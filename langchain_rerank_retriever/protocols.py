@@ -97,11 +97,11 @@ class PairScores:
         scores: One logit a pair, shape ``(n,)``, float32; higher is more relevant. NaN where a deadline came
             before the pair was scored, and nowhere else.
         truncated: Whether the pair was longer than the model reads, shape ``(n,)``, bool; False where it is
-            not scored.
+            not scored. None where the cross-encoder cannot tell.
     """
 
     scores: FloatArray
-    truncated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_] | None
 
 
 @runtime_checkable

@@ -14,10 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 from langchain_core.cross_encoders import BaseCrossEncoder
+from langchain_core.documents import Document
+from langchain_core.vectorstores import InMemoryVectorStore
 
-from langchain_rerank_retriever import CrossEncoderScorer
+from langchain_rerank_retriever import CrossEncoderScorer, RerankRetriever
 from langchain_rerank_retriever.errors import ClosedError, InvalidArgumentError, ModelLoadError, ScoringError
 from langchain_rerank_retriever.protocols import PairScorer
+from langchain_rerank_retriever.testing import HashEmbeddings
 
 PAIRS = [
     ("what is a cat", "A cat is a small animal."),
@@ -529,6 +532,13 @@ def test_a_generating_model_needs_a_scoring_module(minilm_folder: Path, tmp_path
     made.save_pretrained(str(tmp_path / "made"), create_model_card=False)
     with CrossEncoderScorer(tmp_path / "made", precision="float32") as scorer:
         np.testing.assert_allclose(scorer.score(PAIRS), logits(tmp_path / "made"), atol=1e-4)
+        # It reads in its own way, and does not say what it cuts.
+        assert scorer.score_pairs(PAIRS).truncated is None
+        retriever = RerankRetriever(InMemoryVectorStore(HashEmbeddings()), reranker=scorer)
+        retriever.add_documents([Document("long " * 400), Document("short")])
+        told = retriever.explain("what is a tree")
+        assert [one.truncated for one in told.candidates] == [None, None]
+        assert told.truncated is None
 
 
 @pytest.mark.parametrize("labels", [3, 5])

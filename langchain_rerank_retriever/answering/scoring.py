@@ -174,7 +174,10 @@ class _Progress:
         may_lack = self._keeps_deadlines and self._deadline is not None
         values = checked_scores(scores, expected, self._scorer, may_lack=may_lack)
         self._scores[part] = values
-        if self._truncated is not None and truncated is not None:
+        if truncated is None:
+            # One that keeps deadlines need not know what it cuts.
+            self._truncated = None
+        elif self._truncated is not None:
             self._truncated[part] = truncated
         if np.isnan(values).any():
             self._unscored = "timeout"

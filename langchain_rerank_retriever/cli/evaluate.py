@@ -214,9 +214,9 @@ def _asked(
 
 
 def _state(bundle: Path, retriever: RerankRetriever) -> str:
-    """Tell a bundle from what it was before another tuning or indexing; texts replaced one for one are not seen."""
+    """Tell a bundle from what it was before another tuning or indexing."""
     manifest = hashlib.sha256((bundle / MANIFEST).read_bytes()).hexdigest()[:16]
-    held = f", {len(retriever.recall)} documents" if isinstance(retriever.recall, FaissStore) else ""
+    held = f", documents {retriever.recall.revision}" if isinstance(retriever.recall, FaissStore) else ""
     return f"bundle {manifest}{held}"
 
 

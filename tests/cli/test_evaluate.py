@@ -135,7 +135,8 @@ def test_a_run_file_is_of_the_bundle_as_it_was(run: Run, bundle: Path, data: Pat
     assert run("evaluate", copy, *options).code == 0
     live = RerankRetriever.load_local(copy)
     with contextlib.closing(live.recall):
-        live.add_documents([Document(id="new", page_content="a document that was not there")])
+        # Under an id that is there: their number stays.
+        live.add_documents([Document(id="cat-garden", page_content="a text that was not there")])
     kept = answers.read_bytes()
     finished = run("evaluate", copy, *options)
     assert finished.code == 2
@@ -282,7 +283,7 @@ def test_the_gate_stops_a_worse_system(run: Run, bundle: Path, data: Path, tmp_p
     assert len(failed) == 4
     assert failed[0].startswith("FAILED: nDCG@10 0.")
     assert "is significantly below the baseline's 0." in failed[0]
-    # Of its four candidates (k, above fetch_k) R@100 says less than of the baseline's: that is told, and only where it is so.
+    # R@100 says less of its four candidates (k, above fetch_k) than of the baseline's: that is told.
     assert all("; it ranks at most 4 documents of 10" in line for line in failed if "@100" not in line)
     assert next(line for line in failed if "; it ranks at most 4 documents of 100" in line).startswith(
         "FAILED: R@100"

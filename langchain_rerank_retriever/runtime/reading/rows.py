@@ -19,6 +19,11 @@ Features = dict[str, Any]
 class Rows(Protocol):
     """One way of reading inputs."""
 
+    @property
+    def knows_cut(self) -> bool:
+        """Whether ``truncated`` of a row is of meaning."""
+        ...
+
     def tokenise(self, items: Sequence[Any], kind: str) -> list[Row]:
         """Turn texts or (query, passage) pairs into rows."""
         ...
@@ -37,6 +42,8 @@ class TokenRows:
         model: Whose tokenizer it is; its ``max_seq_length`` is where inputs are cut.
         prompts: By kind, put before a text or before the query of a pair.
     """
+
+    knows_cut = True
 
     def __init__(self, model: "BaseModel", prompts: Mapping[str, str]) -> None:
         first: Any = model[0]
@@ -138,6 +145,8 @@ class PreprocessedRows:
 
     Lengths are guessed from characters, so batches are packed less well. ``truncated`` is never set.
     """
+
+    knows_cut = False
 
     def __init__(self, model: "BaseModel", prompts: Mapping[str, str]) -> None:
         self._model = model
