@@ -24,6 +24,9 @@ from .verify import VerifyResult, verify
 Filter = Mapping[str, Any]
 Scored = list[tuple[Document, float]]
 
+#: From where a lexical search is at work up to the line that asked for it.
+_ASKING = 3
+
 
 class ReadableStore(VectorStore):
     """What FaissStore answers without a vector; every answer shows one state of the store."""
@@ -121,7 +124,10 @@ class ReadableStore(VectorStore):
         state = snapshot.state
         if not state.lexical:
             raise InvalidArgumentError("This store has no lexical index: it was made with lexical=False")
-        return Lexicon(snapshot.connection, state.analyzer, self._engine.frequencies, state.generation)
+        analyzer = state.analyzer
+        # Again, since another process may have changed over to other rules while this store is open.
+        self._engine.check_rules(state.terms, analyzer, stacklevel=_ASKING)
+        return Lexicon(snapshot.connection, analyzer, self._engine.frequencies, state.generation)
 
     async def alexical_search(
         self,
