@@ -16,8 +16,8 @@ from langchain_rerank_retriever.protocols import FloatArray
 from . import changes, rows
 from .changes import Change
 from .connections import Connections
+from .lexical.frequencies import Frequencies
 from .lexical.rules import RulesCheck
-from .lexical.search import Frequencies
 from .model import Model
 from .rows import State
 from .snapshots import Snapshots

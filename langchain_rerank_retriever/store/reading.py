@@ -16,6 +16,7 @@ from . import rows, schema
 from .engine import Engine, Snapshot
 from .filters import compile_filter
 from .indexing import IndexInfo
+from .lexical.frequencies import Moment
 from .lexical.languages import Lexical
 from .lexical.search import Lexicon
 from .validation import checked_count, checked_query, wanted_ids
@@ -127,7 +128,8 @@ class ReadableStore(VectorStore):
         analyzer = state.analyzer
         # Again, since another process may have changed over to other rules while this store is open.
         self._engine.check_rules(state.terms, analyzer, stacklevel=_ASKING)
-        return Lexicon(snapshot.connection, analyzer, self._engine.frequencies, state.generation)
+        moment = Moment.seen(snapshot.connection, state.generation, state.seq)
+        return Lexicon(snapshot.connection, analyzer, self._engine.frequencies, moment)
 
     async def alexical_search(
         self,
