@@ -16,7 +16,8 @@ from langchain_rerank_retriever.protocols import FloatArray
 from . import changes, rows
 from .changes import Change
 from .connections import Connections
-from .lexical.search import Frequencies
+from .lexical.frequencies import Frequencies
+from .lexical.rules import RulesCheck
 from .model import Model
 from .rows import State
 from .snapshots import Snapshots
@@ -67,6 +68,7 @@ class Engine:
         """Take over open connections; nothing is read yet."""
         self.connections = connections
         self.frequencies = Frequencies()
+        self.check_rules = RulesCheck()
         self.views = Views(connections, Snapshots(connections, mapped=mapped), threads=threads)
         self._bound = Bound(Model(embeddings), None)
 

@@ -40,7 +40,8 @@ class FaissStore(WritableStore):
             and cuts Korean, Chinese, Japanese, Thai, Lao, Khmer and Burmese into pairs of characters. ``"german"`` or
             another language that Snowball has a stemmer for needs the extra ``stemming``, ``"korean"`` cuts Korean
             into morphemes and needs the extra ``korean``; both keep a second copy of the texts, as terms. None is
-            True for a new store.
+            True for a new store. The rules of cutting are stored with the index; where another version of a package,
+            or the Unicode of another Python, has other ones, a UserWarning is given once, and ``verify`` tells it.
         blank: ``"keep"`` embeds and stores blank texts like any other, ``"raise"`` refuses them.
         metadata_default: Called with each metadata value that JSON cannot hold; what it returns is stored.
             ``str`` takes datetimes, paths and numpy values.
@@ -88,7 +89,10 @@ class FaissStore(WritableStore):
             if check_model:
                 self._engine.bound_model()
             with self._engine.snapshot() as snapshot:
-                self._kinds = (snapshot.state.index_kind, snapshot.state.lexical)
+                state = snapshot.state
+                self._kinds = (state.index_kind, state.lexical)
+            if state.lexical:
+                self._engine.check_rules(state.terms, state.analyzer, stacklevel=2)
             self._engine.views.upkeep.consider()
         except BaseException:
             connections.close()

@@ -16,6 +16,7 @@ from . import rows, schema
 from .engine import Engine, Snapshot
 from .filters import compile_filter
 from .indexing import IndexInfo
+from .lexical.frequencies import Moment
 from .lexical.languages import Lexical
 from .lexical.search import Lexicon
 from .validation import checked_count, checked_query, wanted_ids
@@ -23,6 +24,9 @@ from .verify import VerifyResult, verify
 
 Filter = Mapping[str, Any]
 Scored = list[tuple[Document, float]]
+
+#: From where a lexical search is at work up to the line that asked for it.
+_ASKING = 3
 
 
 class ReadableStore(VectorStore):
@@ -121,7 +125,11 @@ class ReadableStore(VectorStore):
         state = snapshot.state
         if not state.lexical:
             raise InvalidArgumentError("This store has no lexical index: it was made with lexical=False")
-        return Lexicon(snapshot.connection, state.analyzer, self._engine.frequencies, state.generation)
+        analyzer = state.analyzer
+        # Again, since another process may have changed over to other rules while this store is open.
+        self._engine.check_rules(state.terms, analyzer, stacklevel=_ASKING)
+        moment = Moment.seen(snapshot.connection, state.generation, state.seq)
+        return Lexicon(snapshot.connection, analyzer, self._engine.frequencies, moment)
 
     async def alexical_search(
         self,

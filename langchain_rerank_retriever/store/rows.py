@@ -262,6 +262,20 @@ def removed_since(connection: sqlite3.Connection, seq: int) -> IntArray:
     return np.fromiter((row[0] for row in rows), dtype=np.int64)
 
 
+def last_pk(connection: sqlite3.Connection) -> int:
+    """The highest number of a document, 0 without any; numbers are never used twice, and go up."""
+    row = connection.execute("SELECT max(pk) FROM vector").fetchone()
+    return int(row[0] or 0)
+
+
+def changed_since(connection: sqlite3.Connection, seq: int) -> int:
+    """How many of the documents that there are came, or got another text or vector, after a change."""
+    row = connection.execute(
+        "SELECT count(*) FROM vector INDEXED BY vector_seq WHERE seq > ?", (seq,)
+    ).fetchone()
+    return int(row[0])
+
+
 def probe_position(place: int, vector: bytes) -> int:
     """Where a probe sentence stands: its place, and below that the CRC-32 of its vector."""
     return place << 32 | zlib.crc32(vector)

@@ -15,6 +15,7 @@ from . import rows
 from .connections import SQLITE_ERRORS
 from .engine import Engine, Snapshot
 from .lexical import terms
+from .lexical.rules import difference
 from .model import PROBES
 from .view import View
 
@@ -137,15 +138,23 @@ def _structure(snapshot: Snapshot, *, deep: bool) -> Iterator[Finding]:
         )
     yield from _probes(snapshot)
     if snapshot.state.lexical:
-        try:
-            (held,) = connection.execute("SELECT count(*) FROM lexical_docsize").fetchone()
-        except SQLITE_ERRORS as error:
-            yield Finding(Part.LEXICAL, f"The lexical index cannot be read: {error}")
-        else:
-            if held != documents:
-                yield Finding(Part.LEXICAL, f"{documents} documents, but {held} in the lexical index")
+        yield from _lexical(snapshot, documents)
     if len(snapshot.view) != documents:
         yield Finding(Part.VIEW, f"{documents} documents, but {len(snapshot.view)} in the FAISS view")
+
+
+def _lexical(snapshot: Snapshot, documents: int) -> Iterator[Finding]:
+    """What is quickly seen of the lexical index: its rules, and how many documents it holds."""
+    problem = difference(snapshot.state.terms, snapshot.state.analyzer)
+    if problem:
+        yield Finding(Part.LEXICAL, problem)
+    try:
+        (held,) = snapshot.connection.execute("SELECT count(*) FROM lexical_docsize").fetchone()
+    except SQLITE_ERRORS as error:
+        yield Finding(Part.LEXICAL, f"The lexical index cannot be read: {error}")
+    else:
+        if held != documents:
+            yield Finding(Part.LEXICAL, f"{documents} documents, but {held} in the lexical index")
 
 
 def _probes(snapshot: Snapshot) -> Iterator[Finding]:
@@ -222,9 +231,9 @@ _LOST = """
 
 
 def _terms(snapshot: Snapshot) -> Iterator[Finding]:
-    analyzer = snapshot.state.analyzer if snapshot.state.lexical else None
-    if analyzer is None or snapshot.state.terms != analyzer.rules:
+    if not snapshot.state.lexical:
         return
+    analyzer = snapshot.state.analyzer
     fresh = sqlite3.connect(":memory:")
     try:
         fresh.execute(terms.table(analyzer))

@@ -65,7 +65,10 @@ def test_golden_stores(
         assert store.similarity_search_with_score("another text", k=1)[0][0].id == "id-7"
         assert len(store.lexical_search("number2", k=50)) == 4
         assert {one.id for one in store.similarity_search("x", 50, {"group": 9})} == {"id-7"}
-        assert store.verify(deep=True).ok
+        # A Python or a stemmer of another version has other rules for terms, which is told until something is written.
+        with store._engine.snapshot() as snapshot:
+            same_rules = snapshot.state.terms == snapshot.state.analyzer.rules
+        assert store.verify(deep=True).ok == same_rules
         assert caplog.messages == []
         assert hashes(folder)["store.db"] == before["store.db"]
         if not read_only:

@@ -1,8 +1,11 @@
 """Lexical indexes for a language, and what a store remembers of how its terms were made."""
 
 import builtins
+import re
 import sqlite3
 import sys
+import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -178,17 +181,92 @@ def test_the_rules_of_earlier_versions_stay_in_force(monkeypatch: pytest.MonkeyP
     assert store.verify(deep=True).ok
 
 
-def test_a_stemmer_of_another_version_has_its_terms_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    german = languages.analyzer_of("german")
-    with monkeypatch.context() as earlier:
-        other = replace(german, rules="german, earlier", index_text=str.upper)
-        earlier.setattr(languages, "_stemmed", lambda _language: other)
-        store = store_of("Häuser", "Bäume", lexical="german")
+@pytest.fixture
+def earlier(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A German store that another version of the stemmer has filled."""
+    with monkeypatch.context() as before:
+        other = replace(
+            languages.analyzer_of("german"), rules="german, PyStemmer 0.1", index_text=lambda text: f"x{text}"
+        )
+        before.setattr(languages, "_stemmed", lambda _language: other)
+        with store_of("Häuser", "Bäume", path=tmp_path / "earlier", lexical="german") as store:
+            assert store.verify(deep=True).ok
+            assert found(store, "Häuser") == ["0"]
+    return tmp_path / "earlier"
+
+
+def other_rules() -> str:
+    """What is said of such a store."""
+    today = re.escape(languages.analyzer_of("german").rules)
+    return rf"made by the rules 'german, PyStemmer 0\.1', but queries are cut by '{today}' now"
+
+
+def rules_told(told: Sequence[warnings.WarningMessage]) -> list[str]:
+    return [str(one.message) for one in told if "made by the rules" in str(one.message)]
+
+
+def test_a_stemmer_of_another_version_has_its_terms_made_anew(earlier: Path) -> None:
+    with pytest.warns(
+        UserWarning, match=other_rules() + r".*: repair\(\) makes it anew, and so does the next"
+    ):
+        store = FaissStore(FastEmbeddings(4), path=earlier)
+    with store, warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert found(store, "Haus") == []
+        for deep in (False, True):
+            result = store.verify(deep=deep)
+            (problem,) = result.problems
+            assert not result.ok
+            assert re.search(other_rules() + r".*can miss documents: repair\(\) makes it anew$", problem)
+        store.delete(["1"])
+        assert (found(store, "Haus"), found(store, "Baum")) == (["0"], [])
         assert store.verify(deep=True).ok
-    assert found(store, "Haus") == []
-    store.delete(["1"])
-    assert (found(store, "Haus"), found(store, "Baum")) == (["0"], [])
-    assert store.verify(deep=True).ok
+        assert rules_told(told) == []  # Once for each store that is open.
+
+
+def test_repair_renews_the_terms_of_a_stemmer_of_another_version(earlier: Path) -> None:
+    with pytest.warns(UserWarning, match=other_rules()):
+        store = FaissStore(FastEmbeddings(4), path=earlier)
+    with store:
+        result = store.repair()
+        assert (result.ok, result.repaired, result.problems) == (True, ("the lexical index",), ())
+        assert (found(store, "Haus"), found(store, "Baum")) == (["0"], ["1"])
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with FaissStore(FastEmbeddings(4), path=earlier) as store:
+            assert store.verify(deep=True).ok
+        assert rules_told(told) == []
+
+
+def test_a_store_that_is_only_read_tells_of_other_rules_and_stays_as_it_is(earlier: Path) -> None:
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=other_rules() + r".*read_only=True") as told:
+            store = FaissStore(FastEmbeddings(4), path=earlier, read_only=True)
+        assert [one.filename for one in told] == [__file__]
+        with store:
+            assert found(store, "Haus") == []
+            assert not store.verify().ok
+
+
+def test_rules_that_change_while_a_store_is_open_are_told_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    newer = replace(languages.analyzer_of("german"), rules="german, PyStemmer 99", index_text=str.upper)
+    with store_of("Häuser", path=tmp_path, lexical="german") as store:
+        with monkeypatch.context() as later:
+            later.setattr(languages, "_stemmed", lambda _language: newer)
+            with (
+                pytest.warns(UserWarning, match="queries are cut by 'german, PyStemmer 99' now"),
+                FaissStore(FastEmbeddings(4), path=tmp_path) as other,
+            ):
+                other.add_texts(["Bäume"], ids=["1"])
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            assert store.lexical_scores("Haus", ["0"]) == {"0": 0.0}
+            assert found(store, "Haus") == []
+        assert len(rules_told(told)) == 1
+        assert "made by the rules 'german, PyStemmer 99'" in str(told[0].message)
+        assert [one.filename for one in told] == [__file__]
 
 
 def test_words_without_a_topic_are_those_of_english() -> None:

@@ -3,8 +3,10 @@
 import math
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +14,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from langchain_rerank_retriever.store import FaissStore
-from langchain_rerank_retriever.store.lexical import bm25, search, terms
+from langchain_rerank_retriever.store import FaissStore, changes, rows
+from langchain_rerank_retriever.store.engine import Snapshot
+from langchain_rerank_retriever.store.lexical import bm25, frequencies, search, terms
 from langchain_rerank_retriever.store.lexical.analysis import DEFAULT
 from langchain_rerank_retriever.store.lexical.bm25 import Statistics
-from langchain_rerank_retriever.store.lexical.search import Frequencies, Narrowed, narrowed
+from langchain_rerank_retriever.store.lexical.frequencies import Frequencies, Moment
+from langchain_rerank_retriever.store.lexical.search import Narrowed, narrowed
 
 from .helpers import FastEmbeddings
 
@@ -160,19 +164,217 @@ def test_changes_change_the_statistics(bounded: pytest.MonkeyPatch) -> None:
         assert ranked(changing, query) == {}
 
 
-def test_of_several_threads_each_gets_the_scores_of_its_moment() -> None:
-    counted: list[str] = []
-    connection = sqlite3.connect(":memory:")
-    connection.set_trace_callback(counted.append)
-    connection.execute(terms.table(DEFAULT))
-    terms.put(connection, DEFAULT, [(1, "red fox"), (2, "red")])
-    frequencies = Frequencies()
-    assert frequencies.of(connection, (1, 1), ['"red"', '"fox"', '"cat"']) == [2, 1, 0]
-    counted.clear()
-    assert frequencies.of(connection, (1, 1), ['"fox"', '"red"']) == [1, 2]
-    assert counted == []
-    terms.remove(connection, DEFAULT, [(2, "red")])
-    assert frequencies.of(connection, (1, 2), ['"red"']) == [1]
+def true_of(words: Sequence[str], among: Iterable[str]) -> list[int]:
+    texts = [text.split() for text in among]
+    return [sum(word in text for text in texts) for word in words]
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Terms that were counted, and above which number."""
+    seen: list[tuple[str, int]] = []
+
+    def count(connection: sqlite3.Connection, phrase: str, above: int) -> int:
+        seen.append((phrase.strip('"'), above))
+        return counting(connection, phrase, above)
+
+    counting = frequencies._count
+    monkeypatch.setattr(frequencies, "_count", count)
+    return seen
+
+
+def test_only_the_documents_that_came_are_counted(
+    bounded: pytest.MonkeyPatch, reads: list[tuple[str, int]]
+) -> None:
+    words = ["word0", "word2", "word7"]
+    with FaissStore(FastEmbeddings(4)) as live:
+
+        def asked(*among: str) -> list[tuple[str, int]]:
+            """What is counted for a query, whose scores must be right."""
+            reads.clear()
+            found = ranked(live, " ".join(words))
+            expected = formula(" ".join(words), among)
+            places = {document.id: n for n, document in enumerate(live.documents())}
+            for key, score in found.items():
+                assert score == pytest.approx(expected[str(places[key])], rel=1e-9)
+            return list(reads)
+
+        live.add_texts(TEXTS[:300], ids=[str(n) for n in range(300)])
+        assert asked(*TEXTS[:300]) == [(word, 0) for word in words]
+        assert asked(*TEXTS[:300]) == []
+        live.add_texts(TEXTS[300:302], ids=["300", "301"])
+        assert asked(*TEXTS[:302]) == [(word, 300) for word in words]
+        # Another's metadata change no term.
+        live.add_texts(TEXTS[:1], [{"n": 1}], ids=["0"])
+        assert asked(*TEXTS[:302]) == []
+        words[1] = "word1"
+        assert asked(*TEXTS[:302]) == [("word1", 0)]
+        live.add_texts(TEXTS[302:303], ids=["302"])
+        assert asked(*TEXTS[:303]) == [(word, 302) for word in words]
+        # Nobody knows what the old text held.
+        live.add_texts(TEXTS[303:304], ids=["301"])
+        now = [*TEXTS[:301], TEXTS[303], TEXTS[302]]
+        assert asked(*now) == [(word, 0) for word in words]
+        live.delete(["302"])
+        live.add_texts(TEXTS[304:305], ids=["302"])
+        now[302] = TEXTS[304]
+        assert asked(*now) == [(word, 0) for word in words]
+        with live._engine.connections.writing() as connection:
+            changes.remake_terms(connection, rows.read_state(connection))
+        assert asked(*now) == [(word, 0) for word in words]
+        live.clear()
+        live.add_texts(TEXTS[:100], ids=[str(n) for n in range(100)])
+        assert asked(*TEXTS[:100]) == [(word, 0) for word in words]
+
+
+def test_a_document_that_comes_and_is_replaced_between_two_queries(bounded: pytest.MonkeyPatch) -> None:
+    with FaissStore(FastEmbeddings(4)) as live:
+        live.add_texts(TEXTS[:100], ids=[str(n) for n in range(100)])
+        ranked(live, "word0 word1 word2")
+        live.add_texts(["word2"], ids=["100"])
+        live.add_texts(["word0 word1"], ids=["100"])
+        expected = formula("word0 word1 word2", [*TEXTS[:100], "word0 word1"])
+        found = ranked(live, "word0 word1 word2")
+        assert found == pytest.approx({key: expected[key] for key in found}, rel=1e-9)
+
+
+def test_an_index_that_is_made_anew_before_documents_come(bounded: pytest.MonkeyPatch) -> None:
+    with FaissStore(FastEmbeddings(4)) as live:
+        live.add_texts(TEXTS[:100], ids=[str(n) for n in range(100)])
+        with live._engine.connections.writing() as connection:
+            # As many documents as there are, but other ones.
+            terms.make_anew(connection, DEFAULT)
+            terms.put(connection, DEFAULT, [(n, "word0 word2") for n in range(1, 101)])
+        assert len(ranked(live, "word0 word1 word2")) == 10
+        with live._engine.connections.writing() as connection:
+            changes.remake_terms(connection, rows.read_state(connection))
+        live.add_texts(TEXTS[100:101], ids=["100"])
+        expected = formula("word0 word1 word2", TEXTS[:101])
+        found = ranked(live, "word0 word1 word2")
+        assert found == pytest.approx({key: expected[key] for key in found}, rel=1e-9)
+
+
+def moment_of(store: FaissStore) -> tuple[AbstractContextManager[Snapshot], sqlite3.Connection, Moment]:
+    """A read transaction that stays open, and what it sees."""
+    opened = store._engine.snapshot()
+    snapshot = opened.__enter__()
+    state = snapshot.state
+    return opened, snapshot.connection, Moment.seen(snapshot.connection, state.generation, state.seq)
+
+
+def test_a_reader_of_an_earlier_moment_gets_its_own_counts_and_takes_none_from_others(
+    tmp_path: Path, reads: list[tuple[str, int]]
+) -> None:
+    words = ["word0", "word1", "word150"]
+    phrases = [f'"{word}"' for word in words]
+    with FaissStore(FastEmbeddings(4), path=tmp_path) as store:
+        store.add_texts(TEXTS[:50])
+        early, early_connection, earlier = moment_of(store)
+        store.add_texts(TEXTS[50:90])
+        late, late_connection, later = moment_of(store)
+        known = Frequencies()
+        assert known.of(early_connection, earlier, phrases[:1]) == true_of(words[:1], TEXTS[:50])
+        assert known.of(late_connection, later, phrases) == true_of(words, TEXTS[:90])
+        assert reads == [("word0", 0), ("word0", 50), ("word1", 0), ("word150", 0)]
+        assert known.of(early_connection, earlier, phrases) == true_of(words, TEXTS[:50])
+        reads.clear()
+        assert known.of(late_connection, later, phrases) == true_of(words, TEXTS[:90])
+        assert reads == []
+        early.__exit__(None, None, None)
+        late.__exit__(None, None, None)
+
+
+def test_what_is_known_of_terms_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frequencies, "MOST_TERMS", 20)
+    with FaissStore(FastEmbeddings(4)) as store:
+        store.add_texts(TEXTS[:80])
+        opened, connection, moment = moment_of(store)
+        known, most = Frequencies(), 0
+        for start in range(0, 190, 5):
+            words = ["word0", *WORDS[start + 1 : start + 8]]
+            found = known.of(connection, moment, [f'"{word}"' for word in words])
+            assert found == true_of(words, TEXTS[:80])
+            most = max(most, len(known._known.counts))
+        assert 10 <= most <= 20
+        opened.__exit__(None, None, None)
+
+
+STEP = st.one_of(
+    st.tuples(st.just("add"), st.integers(1, 3)),
+    st.tuples(st.just("replace"), st.integers(0, 50)),
+    st.tuples(st.just("metadata"), st.integers(0, 50)),
+    st.tuples(st.just("delete"), st.integers(0, 50)),
+    st.tuples(st.sampled_from(["remake", "clear"]), st.just(0)),
+    st.tuples(st.sampled_from(["ask", "ask other"]), st.integers(0, 20)),
+)
+
+
+class Changing:
+    """A store with what must be in it, by id in order of insertion, and a second object for the same folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = FaissStore(FastEmbeddings(4), path=folder)
+        self.other = FaissStore(FastEmbeddings(4), path=folder, read_only=True)
+        self.folder, self.texts, self.made = folder, dict[str, str](), 0
+        self.add(40)
+
+    def add(self, count: int) -> None:
+        fresh = {str(self.made + n): TEXTS[(self.made + n) % SIZE] for n in range(count)}
+        self.store.add_texts(list(fresh.values()), ids=list(fresh))
+        self.texts |= fresh
+        self.made += count
+
+    def change(self, what: str, number: int) -> None:
+        name = list(self.texts)[number % len(self.texts)] if self.texts else None
+        if what == "add" or name is None:
+            self.add(max(number, 1))
+        elif what == "replace":
+            self.texts[name] = TEXTS[-1 - number]
+            self.store.add_texts([self.texts[name]], ids=[name])
+        elif what == "metadata":
+            self.store.add_texts([self.texts[name]], [{"n": number}], ids=[name])
+        elif what == "delete":
+            del self.texts[name]
+            self.store.delete([name])
+        elif what == "clear":
+            self.texts.clear()
+            self.store.clear()
+        else:
+            with self.store._engine.connections.writing() as connection:
+                changes.remake_terms(connection, rows.read_state(connection))
+
+    def check(self, store: FaissStore, query: str) -> None:
+        """The scores are those of the formula, the results those of an object that knows nothing yet."""
+        expected = dict(zip(self.texts, formula(query, tuple(self.texts.values())).values(), strict=True))
+        found = store.lexical_search_with_score(query, 10)
+        for document, score in found:
+            assert score == pytest.approx(expected[str(document.id)], rel=1e-9)
+        assert store.lexical_scores(query, list(expected)) == pytest.approx(expected, rel=1e-9)
+        with FaissStore(FastEmbeddings(4), path=self.folder, read_only=True) as fresh:
+            assert fresh.lexical_search_with_score(query, 10) == found
+
+    def close(self) -> None:
+        self.store.close()
+        self.other.close()
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(STEP, min_size=3, max_size=14))
+def test_scores_are_true_whatever_is_written_between_searches(
+    bounded: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]]
+) -> None:
+    asked = ["word0 word1 word4 word9", "word0 word2", "word1 word0 word3 word30 word80"]
+    changing = Changing(tmp_path_factory.mktemp("changing"))
+    try:
+        for what, number in [("ask", 0), *steps, ("ask", 0), ("ask other", 0)]:
+            if what.startswith("ask") and changing.texts:
+                changing.check(
+                    changing.other if what == "ask other" else changing.store, asked[number % len(asked)]
+                )
+            elif not what.startswith("ask"):
+                changing.change(what, number)
+    finally:
+        changing.close()
 
 
 @pytest.mark.parametrize(
@@ -240,17 +442,18 @@ def test_scores_of_given_documents_are_those_of_fts5(phrases: list[str]) -> None
     connection.execute(terms.table(DEFAULT))
     connection.executemany("INSERT INTO lexical (rowid, body) VALUES (?, ?)", BODIES)
     connection.commit()
-    frequencies = Frequencies().of(connection, 0, phrases)
     statistics = Statistics(*terms.totals(connection))
+    moment = Moment(0, 0, 0, max(BODIES)[0], statistics.documents, statistics.words)
+    counts = Frequencies().of(connection, moment, phrases)
     expected = dict.fromkeys((pk for pk, _ in BODIES), 0.0) | dict(
         connection.execute(
             "SELECT rowid, -bm25(lexical) FROM lexical WHERE lexical MATCH ?", (" OR ".join(phrases),)
         )
     )
     for some in (BODIES, BODIES[1:3], BODIES[3:]):
-        found = bm25.scores(some, DEFAULT, phrases, frequencies, statistics)
+        found = bm25.scores(some, DEFAULT, phrases, counts, statistics)
         assert found == pytest.approx({pk: expected[pk] for pk, _ in some}, rel=1e-12)
-    assert bm25.scores([], DEFAULT, phrases, frequencies, statistics) == {}
+    assert bm25.scores([], DEFAULT, phrases, counts, statistics) == {}
 
 
 @given(st.lists(st.integers(0, 2**63 - 1), max_size=5))

@@ -13,6 +13,10 @@ So what may be missed is a document that holds none of the rarer terms, and one 
 among the best: each of those counts for little, and a term that more than half of the documents hold for nothing.
 Where fewer than k candidates are found, documents with any of the terms are added, in order of insertion, so that
 fewer than k are found only where fewer match; for a query of one very common word those are all that is looked at.
+
+In how many documents each term is must be known first, exactly, since the scores are made of it. For a term that is
+asked for the first time, and after a document was replaced or went, that alone does take a time that grows with the
+number of documents; see ``frequencies``.
 """
 
 import json
@@ -26,6 +30,7 @@ from ..filters import Condition
 from . import bm25, terms
 from .analysis import Analyzer, match_expression
 from .bm25 import Statistics
+from .frequencies import Frequencies, Moment
 
 #: Documents that are scored, each in about 3 microseconds: all of them up to so many; after narrowing; and, where no
 #: term narrows, the first ones in order of insertion.
@@ -41,34 +46,6 @@ DEEPEST = 2_000
 WIDEST = 16
 
 Hits = list[tuple[int, float]]
-
-
-class Frequencies:
-    """In how many documents terms are: counted once, as long as the index does not change."""
-
-    def __init__(self) -> None:
-        self._known: tuple[object, dict[str, int]] = (None, {})
-
-    def of(self, connection: sqlite3.Connection, moment: object, phrases: Sequence[str]) -> list[int]:
-        """Frequencies of terms.
-
-        Args:
-            connection: In a read transaction.
-            moment: What tells the state that the transaction sees from every other.
-            phrases: The terms.
-        """
-        if self._known[0] != moment:
-            self._known = (moment, {})
-        known = self._known[1]
-        return [
-            known[phrase] if phrase in known else known.setdefault(phrase, _count(connection, phrase))
-            for phrase in phrases
-        ]
-
-
-def _count(connection: sqlite3.Connection, phrase: str) -> int:
-    row = connection.execute("SELECT count(*) FROM lexical WHERE lexical MATCH ?", (phrase,)).fetchone()
-    return int(row[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +111,7 @@ class Lexicon:
         connection: sqlite3.Connection,
         analyzer: Analyzer,
         frequencies: Frequencies,
-        generation: int,
+        moment: Moment,
     ) -> None:
         """Read nothing yet.
 
@@ -142,22 +119,23 @@ class Lexicon:
             connection: In a read transaction.
             analyzer: Of the store.
             frequencies: What is known of its terms.
-            generation: Of the store, so that one that takes its place is told from it.
+            moment: What the transaction sees.
         """
         self._connection, self._analyzer = connection, analyzer
-        self._frequencies, self._generation = frequencies, generation
+        self._frequencies, self._moment = frequencies, moment
+        self._statistics = Statistics(moment.documents, moment.words)
 
     def search(self, query: str, k: int, condition: Condition | None = None) -> Hits:
         """Numbers of the k best documents with their scores above 0, best first, ties in order of insertion."""
         phrases = self._analyzer.phrases(query)
         if not phrases:
             return []
-        statistics = self._statistics()
-        if k > DEEPEST or self._is_light(phrases, statistics):
+        frequencies = self._heavy(phrases) if k <= DEEPEST else None
+        if frequencies is None:
             return self._exhaustive(phrases, k, condition)
         kept = max(KEPT * k, LEAST_KEPT)
-        reach = REACH * self._widening(condition, statistics)
-        plan = narrowed(self._count(phrases), statistics.documents, reach)
+        reach = REACH * self._widening(condition)
+        plan = narrowed(frequencies, self._statistics.documents, reach)
         found: set[int] = set()
         *narrow, wide = plan.expressions(phrases)
         for expression in narrow:
@@ -166,7 +144,7 @@ class Lexicon:
         for expression in (wide, match_expression(phrases)):
             if len(found) < k:
                 found.update(self._chosen(expression, WIDE_REACH, kept, condition))
-        scores = self._true_scores(phrases, sorted(found), statistics)
+        scores = self._true_scores(phrases, sorted(found), frequencies)
         return sorted(scores.items(), key=lambda hit: (-hit[1], hit[0]))[:k]
 
     def scores(self, query: str, pks: Sequence[int]) -> dict[int, float]:
@@ -174,20 +152,17 @@ class Lexicon:
         phrases = self._analyzer.phrases(query)
         if not phrases or not pks:
             return {}
-        statistics = self._statistics()
-        if len(pks) > KEPT * DEEPEST or self._is_light(phrases, statistics):
+        frequencies = self._heavy(phrases) if len(pks) <= KEPT * DEEPEST else None
+        if frequencies is None:
             return self._all_scores(phrases, pks)
-        return self._true_scores(phrases, pks, statistics)
+        return self._true_scores(phrases, pks, frequencies)
 
-    def _statistics(self) -> Statistics:
-        return Statistics(*terms.totals(self._connection))
-
-    def _count(self, phrases: Sequence[str]) -> list[int]:
-        moment = (self._generation, *terms.moment(self._connection))
-        return self._frequencies.of(self._connection, moment, phrases)
-
-    def _is_light(self, phrases: Sequence[str], statistics: Statistics) -> bool:
-        return statistics.documents <= EXHAUSTIVE or sum(self._count(phrases)) <= EXHAUSTIVE
+    def _heavy(self, phrases: Sequence[str]) -> list[int] | None:
+        """In how many documents each term is, where that is too many for the exhaustive search; else None."""
+        if self._statistics.documents <= EXHAUSTIVE:
+            return None
+        frequencies = self._frequencies.of(self._connection, self._moment, phrases)
+        return frequencies if sum(frequencies) > EXHAUSTIVE else None
 
     def _exhaustive(self, phrases: list[str], k: int, condition: Condition | None) -> Hits:
         rows = self._connection.execute(
@@ -207,10 +182,10 @@ class Lexicon:
         return [row[0] for row in rows]
 
     def _true_scores(
-        self, phrases: Sequence[str], pks: Sequence[int], statistics: Statistics
+        self, phrases: Sequence[str], pks: Sequence[int], frequencies: Sequence[int]
     ) -> dict[int, float]:
         texts = terms.bodies(self._connection, self._analyzer, pks)
-        return bm25.scores(texts, self._analyzer, phrases, self._count(phrases), statistics)
+        return bm25.scores(texts, self._analyzer, phrases, frequencies, self._statistics)
 
     def _all_scores(self, phrases: list[str], pks: Sequence[int]) -> dict[int, float]:
         # The plus keeps FTS5 from running the whole query once for each number, which takes thirty times as long.
@@ -221,7 +196,7 @@ class Lexicon:
         )
         return dict(rows.fetchall())
 
-    def _widening(self, condition: Condition | None, statistics: Statistics) -> float:
+    def _widening(self, condition: Condition | None) -> float:
         """How many times as many candidates to look at, since a filter lets only some of them through."""
         if condition is None:
             return 1.0
@@ -229,7 +204,7 @@ class Lexicon:
             f"SELECT count(*) FROM document WHERE {condition.sql}",  # noqa: S608 - values are bound
             condition.parameters,
         ).fetchone()
-        return min(float(WIDEST), statistics.documents / max(int(row[0]), 1))
+        return min(float(WIDEST), self._statistics.documents / max(int(row[0]), 1))
 
 
 def _also(condition: Condition | None) -> str:

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from .analysis import PLAIN, PORTER, Analyzer
 
-#: Rows of FTS5's table of data that its documentation describes: the number of documents and of words, and the list of
-#: its segments, which no change leaves as it was.
-_AVERAGES, _STRUCTURE = 1, 10
+#: Row of FTS5's table of data in which it keeps the number of documents and of words.
+_AVERAGES = 1
 
 
 def table(analyzer: Analyzer) -> str:
@@ -77,14 +76,6 @@ def totals(connection: sqlite3.Connection) -> tuple[int, int]:
     row = connection.execute("SELECT block FROM lexical_data WHERE id = ?", (_AVERAGES,)).fetchone()
     numbers = varints(row[0]) if row else []
     return (numbers[0], numbers[1]) if len(numbers) > 1 else (0, 0)
-
-
-def moment(connection: sqlite3.Connection) -> tuple[object, ...]:
-    """What differs between any two states of one index."""
-    rows = connection.execute(
-        "SELECT block FROM lexical_data WHERE id IN (?, ?) ORDER BY id", (_AVERAGES, _STRUCTURE)
-    )
-    return tuple(rows.fetchall())
 
 
 def varints(block: bytes) -> list[int]:
