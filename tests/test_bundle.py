@@ -516,12 +516,12 @@ def test_recall_only(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
+def small(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Few documents are enough for a snapshot and for a graph; the threads of each graph that was to be built."""
-    asked: list[int | None] = []
+    asked: list[int] = []
 
-    def build(*_: Any, threads: int | None) -> None:
-        asked.append(threads)
+    def build(*_: Any, threads: Callable[[], int]) -> None:
+        asked.append(threads())
 
     monkeypatch.setattr(snapshots, "MIN_ROWS", 1)
     monkeypatch.setattr(indexing, "GRAPH_ROWS", 1)
@@ -532,7 +532,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
 
 @pytest.mark.parametrize("memory_map", [True, False, None])
 def test_memory_map_reaches_the_store(
-    small: list[int | None], tmp_path: Path, memory_map: bool | None
+    small: list[int], tmp_path: Path, memory_map: bool | None
 ) -> None:
     RerankRetriever.from_documents(DOCUMENTS, embeddings=HashEmbeddings()).save_local(tmp_path / "b")
     loaded = RerankRetriever.load_local(
@@ -545,7 +545,7 @@ def test_memory_map_reaches_the_store(
 
 
 def test_threads_reach_the_store_and_the_models(
-    small: list[int | None], light: Path, tmp_path: Path, embeddings: PooledEmbeddings
+    small: list[int], light: Path, tmp_path: Path, embeddings: PooledEmbeddings
 ) -> None:
     import torch
 

@@ -63,6 +63,7 @@ def scorer(backend: Any = None, **settings: Any) -> CrossEncoderScorer:
     made._worker = Worker(backend or NoWeights(pairs=True), **settings)
     made._finalizer = made._worker.close  # type: ignore[assignment]
     made._settings = {"model_name": "no weights"}
+    made._knows_cut = True
     return made
 
 

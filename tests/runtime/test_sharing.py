@@ -118,7 +118,9 @@ def test_threads_that_stop_and_start_again(worker: Worker) -> None:
             np.testing.assert_array_equal(output.values[output.done], expected[output.done])
             assert np.isnan(output.values[~output.done]).all()
 
+    before = threading.active_count()
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(call, range(8)))
     assert worker._admission._waiting == 0
-    assert threading.active_count() < 20
+    # The worker's own, and none of those that asked.
+    assert threading.active_count() <= before + 1
