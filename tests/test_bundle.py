@@ -531,9 +531,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize("memory_map", [True, False, None])
-def test_memory_map_reaches_the_store(
-    small: list[int], tmp_path: Path, memory_map: bool | None
-) -> None:
+def test_memory_map_reaches_the_store(small: list[int], tmp_path: Path, memory_map: bool | None) -> None:
     RerankRetriever.from_documents(DOCUMENTS, embeddings=HashEmbeddings()).save_local(tmp_path / "b")
     loaded = RerankRetriever.load_local(
         tmp_path / "b", embeddings=HashEmbeddings(), read_only=True, memory_map=memory_map
