@@ -6,8 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 from langchain_core.vectorstores import VectorStore
-from langchain_postgres import Column, PGEngine, PGVectorStore
-from langchain_postgres.v2.hybrid_search_config import HybridSearchConfig
 
 from langchain_rerank_retriever import PooledEmbeddings
 from langchain_rerank_retriever.distributed import copy_embeddings, encode_corpus, load_shards, postgres
@@ -44,6 +42,10 @@ def dump(engine: Any, table: str) -> list[tuple[Any, ...]]:
 @pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
 @pytest.mark.parametrize("layout", ["plain", "uuid", "columns"])
 def test_a_copy_stores_what_the_stores_own_insert_does(engine: Any, driver: str, layout: str) -> None:
+    # Not at the top, since tests are collected where the engines are not installed.
+    from langchain_postgres import Column, PGEngine, PGVectorStore
+    from langchain_postgres.v2.hybrid_search_config import HybridSearchConfig
+
     rng = np.random.default_rng(3)
     made: list[PGVectorStore] = []
     settings: dict[str, Any] = {}
