@@ -207,17 +207,18 @@ class ReadableStore(VectorStore):
         """Wait until the snapshot and the graph that are due have been made in the background.
 
         Searches are right without; they are exact, and slower, until a graph is ready. What cannot be made, on a full
-        disk for example, is logged, tried again, and waited for; only where the store is damaged it is not.
+        disk for example, is logged and not waited for any longer; it is tried again later in the background.
 
         Args:
             timeout: Seconds; None for as long as it takes.
 
         Returns:
-            ``index_info``; ``busy`` where it takes longer, or the store is damaged.
+            ``index_info``; ``busy`` where it takes longer, or has failed.
         """
         with self._engine.snapshot():
             pass  # What others have changed makes things due, too.
-        self._engine.views.upkeep.wait(timeout)
+        # A disk may never be mended, and nobody should wait for that.
+        self._engine.views.upkeep.wait(timeout, again=False)
         return self.index_info
 
     def verify(self, deep: bool = False) -> VerifyResult:

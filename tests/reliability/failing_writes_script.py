@@ -93,7 +93,7 @@ class Stage:
 
     def snapshot(self) -> State:
         """What fails in the background is only logged: a snapshot saves time at most."""
-        self.store._engine.views.upkeep.wait(60, again=False)
+        self.store.wait_until_ready(60)
         return self.state
 
     def reembed(self) -> State:
